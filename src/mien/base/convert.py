@@ -1,0 +1,35 @@
+"""Turns a GGUF file into a folder that transformers loads fast, with the quantisation marks taken off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mien.errors import BaseError
+
+
+def gguf_to_folder(gguf: Path, folder: Path) -> None:
+    """Write the model (float32 safetensors) and the tokenizer of `gguf` into `folder`.
+
+    Raises:
+        BaseError: transformers cannot read this architecture from GGUF.
+    """
+    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    except (ValueError, NotImplementedError, KeyError, OSError) as error:
+        raise BaseError(
+            f"{gguf}: transformers cannot read it ({str(error).splitlines()[0][:160]}).",
+            fix="Use another quantisation of the model, or its safetensors folder.",
+        ) from error
+    # The weights are plain floats now; without this, saving would claim they are still quantised.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.is_quantized = False
+    tokenizer.chat_template = None  # conversations are rendered in one place: base/render.py
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

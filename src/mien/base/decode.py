@@ -1,0 +1,182 @@
+"""Batched decoding with a key-value cache, the same for every system that is compared.
+
+Each row draws from a generator of its own seed, so a reply does not depend on which other rows happen
+to share its batch. Rows that have ended leave the batch, and the others go on without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers import DynamicCache
+
+from mien.base.model import Base
+from mien.schema import Message, Strict
+
+_COMPACT_AT = 0.75  # leave ended rows in place until at most this share of the batch is running
+
+
+class Sampling(Strict):
+    """How the next token is chosen. A temperature of 0 takes the likeliest."""
+
+    max_tokens: int = Field(default=160, ge=1, description="longest reply, in tokens")
+    temperature: float = Field(default=0.7, ge=0, le=5)
+    top_k: int = Field(default=50, ge=1, description="draw among this many likeliest tokens")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="and among those with this much mass")
+    repetition_penalty: float = Field(
+        default=1.1, ge=1, description="divides the scores of tokens already in the reply (CTRL, 2019)"
+    )
+
+
+Row = tuple[Sequence[int], int]
+Step = list[tuple[int, int]]
+
+
+def steps(base: Base, rows: Sequence[Row], sampling: Sampling) -> Iterator[Step]:
+    """Decode all rows together, one token at a time, under the adapter in force.
+
+    Args:
+        base: The model.
+        rows: (prompt ids, seed) of each reply.
+        sampling: The same for all rows.
+
+    Yields:
+        (row, token) for each row still running; the token that ends a reply is not among them.
+    """
+    batch = _Batch(base, rows, sampling)
+    for _ in range(sampling.max_tokens):
+        step = batch.step()
+        if step:
+            yield step
+        if not batch.running:
+            return
+
+
+def stream(base: Base, messages: Sequence[Message], sampling: Sampling, *, seed: int) -> Iterator[str]:
+    """One reply, as pieces of text that join to the whole."""
+    renderer, ids, shown = base.renderer, list[int](), ""
+    for step in steps(base, [(renderer.prompt(messages), seed)], sampling):
+        ids.append(step[0][1])
+        text = renderer.decode(ids)
+        # A character may span tokens; hold its first half back until the rest has come.
+        if not text.endswith("\N{REPLACEMENT CHARACTER}") and text.startswith(shown):
+            yield text[len(shown) :]
+            shown = text
+
+
+def generate(
+    base: Base,
+    conversations: Sequence[Sequence[Message]],
+    sampling: Sampling,
+    *,
+    seeds: Sequence[int],
+    batch: int = 64,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[list[int]]:
+    """Token ids of one reply per conversation, in order.
+
+    Args:
+        base: The model, under the adapter in force.
+        conversations: What is asked.
+        sampling: How tokens are chosen.
+        seeds: One per conversation.
+        batch: Rows decoded together; those of like length share a batch.
+        progress: Called with the number of replies as each batch ends.
+    """
+    prompts = [base.renderer.prompt(messages) for messages in conversations]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    replies: list[list[int]] = [[] for _ in prompts]
+    for start in range(0, len(order), batch):
+        rows = order[start : start + batch]
+        for step in steps(base, [(prompts[row], seeds[row]) for row in rows], sampling):
+            for place, token in step:
+                replies[rows[place]].append(token)
+        progress(len(rows))
+    return replies
+
+
+class _Batch:
+    """Rows in flight: their cache, their generators, and what they have said."""
+
+    def __init__(self, base: Base, rows: Sequence[Row], sampling: Sampling) -> None:
+        self.base, self.sampling = base, sampling
+        self.generators = [torch.Generator().manual_seed(seed) for _, seed in rows]
+        self.rows = list(range(len(rows)))  # batch place -> the caller's row
+        self.running = set(self.rows)
+        self.cache = DynamicCache(config=base.model.config)
+        self.tokens, self.mask = _left_padded([prompt for prompt, _ in rows], base)
+        self.said = torch.empty(len(rows), 0, dtype=torch.long)
+
+    @torch.no_grad()
+    def step(self) -> Step:
+        """Take one token for every row; report those of rows that still run."""
+        chosen = self._choose(self._scores())
+        self.said = torch.cat([self.said, chosen[:, None]], dim=1)
+        stop = self.base.renderer.stop_ids
+        step: Step = []
+        for row, token in zip(self.rows, chosen.tolist(), strict=True):
+            if row not in self.running:
+                continue
+            if token in stop:
+                self.running.discard(row)
+            else:
+                step.append((row, token))
+        self.tokens = chosen[:, None]
+        self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
+        self._compact()
+        return step
+
+    def _scores(self) -> Tensor:
+        """Logits of the next token, (rows, vocabulary)."""
+        positions = (self.mask.cumsum(1) - 1).clamp_(min=0)[:, -self.tokens.shape[1] :]
+        device = self.base.device
+        out = self.base.model(
+            input_ids=self.tokens.to(device),
+            attention_mask=self.mask.to(device),
+            position_ids=positions.to(device),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return torch.as_tensor(out.logits[:, -1].float().cpu())
+
+    def _choose(self, scores: Tensor) -> Tensor:
+        """One token id per row."""
+        sampling = self.sampling
+        if sampling.repetition_penalty != 1:
+            said = scores.gather(1, self.said)
+            divided, times = said / sampling.repetition_penalty, said * sampling.repetition_penalty
+            scores.scatter_(1, self.said, torch.where(said > 0, divided, times))
+        if sampling.temperature == 0:
+            return scores.argmax(-1)
+        top, ids = scores.topk(min(sampling.top_k, scores.shape[-1]), dim=-1)
+        mass = torch.softmax(top / sampling.temperature, dim=-1)
+        kept = mass.cumsum(-1) - mass < sampling.top_p
+        sums = (mass * kept).cumsum(-1)
+        draws = torch.stack([torch.rand(1, generator=self.generators[row]) for row in self.rows])
+        place = torch.searchsorted(sums, draws * sums[:, -1:]).clamp_(max=top.shape[-1] - 1)
+        return ids.gather(1, place)[:, 0]
+
+    def _compact(self) -> None:
+        """Drop ended rows once they are many."""
+        if not self.running or len(self.running) > _COMPACT_AT * len(self.rows):
+            return
+        keep = torch.tensor([i for i, row in enumerate(self.rows) if row in self.running])
+        self.rows = [self.rows[i] for i in keep.tolist()]
+        self.tokens, self.mask, self.said = self.tokens[keep], self.mask[keep], self.said[keep]
+        self.cache.batch_select_indices(keep.to(self.base.device))
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], base: Base) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, (rows, longest)."""
+    longest = max(len(prompt) for prompt in prompts)
+    pad = base.tokenizer.pad_token_id or 0
+    ids = torch.full((len(prompts), longest), pad)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    return ids, mask

@@ -1,0 +1,302 @@
+"""Low-rank adapters on one frozen base (Hu et al. 2021, arXiv:2106.09685).
+
+Every linear layer of the base but its output head is wrapped once by `LoraLinear`; after that,
+personas come and go as pairs of small matrices, and `Adapters.use` says which pair is in force. The
+files are PEFT's, so that an adapter made here loads in PEFT, TRL and vLLM as it is.
+
+The product is written out as one autograd function. The frozen weight needs no gradient, which leaves
+for the backward pass, with x the input, y the output, s the scale and h = x A^T:
+
+    dB = s dy^T h        dh = s dy B        dA = dh^T x        dx = dy W + dh A
+
+Nothing but x and h is kept between the passes, and the low-rank term is added into y and dx in place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mien.errors import AdapterError
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Shape of an adapter: rank `r`, and `alpha`, where alpha / r scales the update."""
+
+    r: int = 16
+    alpha: float = 32.0
+
+    @property
+    def scale(self) -> float:
+        """What the low-rank product is multiplied by."""
+        return self.alpha / self.r
+
+
+class _LoraProduct(torch.autograd.Function):
+    """y = x W^T + b + s (x A^T) B^T, for a frozen W and b."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        a16, b16 = a.to(x.dtype), b.to(x.dtype)
+        h = rows @ a16.t()
+        y = nn.functional.linear(rows, weight, bias)
+        y.addmm_(h, b16.t(), alpha=scale)
+        ctx.save_for_backward(rows, h, weight, a16, b16)
+        ctx.scale = scale
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        rows, h, weight, a, b = ctx.saved_tensors
+        dy = grad.reshape(-1, grad.shape[-1])
+        dh = (dy @ b).mul_(ctx.scale)
+        d_b = (dy.t() @ h).mul_(ctx.scale)
+        d_a = dh.t() @ rows
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = (dy @ weight).addmm_(dh, a).view(*grad.shape[:-1], weight.shape[1])
+        return d_x, None, None, d_a.float(), d_b.float(), None
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer and the low-rank updates that may be added to it.
+
+    Args:
+        linear: The layer to wrap; it is frozen.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        self.lora_A = nn.ParameterDict()
+        self.lora_B = nn.ParameterDict()
+        self.scales: dict[str, float] = {}
+        self.active: str | None = None
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, shape (out, in), for code that looks at layers from outside."""
+        return self.linear.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        if self.active is None:
+            return torch.as_tensor(self.linear(x))
+        a, b = self.lora_A[self.active], self.lora_B[self.active]
+        product = _LoraProduct.apply(  # type: ignore[no-untyped-call]
+            x, self.linear.weight, self.linear.bias, a, b, self.scales[self.active]
+        )
+        return torch.as_tensor(product)
+
+    def put(self, name: str, a: Tensor, b: Tensor, scale: float) -> None:
+        """Keep an update under `name`: `a` (r, in) and `b` (out, r), both float32."""
+        self.lora_A[name] = nn.Parameter(a)
+        self.lora_B[name] = nn.Parameter(b)
+        self.scales[name] = scale
+
+    def drop(self, name: str) -> None:
+        """Forget the update under `name`."""
+        del self.lora_A[name], self.lora_B[name], self.scales[name]
+
+
+class Adapters:
+    """All adapters on one model. Wraps the model's linear layers on construction.
+
+    Args:
+        model: A causal language model; it is frozen. Its output head stays as it is.
+    """
+
+    def __init__(self, model: nn.Module, head: nn.Module | None) -> None:
+        model.requires_grad_(False)
+        found = [
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and module is not head
+        ]
+        self.layers: dict[str, LoraLinear] = {}
+        for name in found:
+            parent, _, leaf = name.rpartition(".")
+            layer = LoraLinear(model.get_submodule(name))  # type: ignore[arg-type]
+            setattr(model.get_submodule(parent), leaf, layer)
+            self.layers[name] = layer
+        self.configs: dict[str, LoraConfig] = {}
+
+    @property
+    def active(self) -> str | None:
+        """The adapter in force; None is the bare base."""
+        return next(iter(self.layers.values())).active
+
+    def create(self, name: str, config: LoraConfig, *, seed: int) -> None:
+        """Add a fresh adapter that changes nothing yet: A uniform (Kaiming), B zero.
+
+        The same seed gives the same matrices on every machine, whatever else was drawn before.
+        """
+        self._check_free(name)
+        generator = torch.Generator().manual_seed(seed)
+        for layer in self.layers.values():
+            out_features, in_features = layer.weight.shape
+            bound = math.sqrt(1 / in_features)
+            a = torch.empty(config.r, in_features).uniform_(-bound, bound, generator=generator)
+            b = torch.zeros(out_features, config.r)
+            layer.put(name, *self._place(layer, a, b), config.scale)
+        self.configs[name] = config
+
+    def load(self, name: str, folder: Path) -> None:
+        """Add an adapter from a PEFT folder.
+
+        Raises:
+            AdapterError: The files are missing, not plain LoRA, of another shape, or not finite.
+        """
+        self._check_free(name)
+        config, tensors = read_folder(folder)
+        pairs = {layer: self._pair(tensors, layer, folder, config) for layer in self.layers}
+        if unknown := set(tensors) - {key for layer in self.layers for key in _keys(layer)}:
+            raise _foreign(folder, f"it has a tensor {sorted(unknown)[0]!r} and the base no such layer")
+        for path, (a, b) in pairs.items():
+            layer = self.layers[path]
+            layer.put(name, *self._place(layer, a.float(), b.float()), config.scale)
+        self.configs[name] = config
+
+    def save(self, name: str, folder: Path, *, base: str) -> None:
+        """Write an adapter as a PEFT folder; `base` names the model it belongs to."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.tensors(name), folder / WEIGHTS, metadata={"format": "pt"})
+        text = json.dumps(peft_config(self.configs[name], list(self.layers), base), indent=2)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The matrices of an adapter under PEFT's names, on the CPU."""
+        self._check_known(name)
+        return {
+            key: tensor.detach().cpu().contiguous()
+            for path, layer in self.layers.items()
+            for key, tensor in zip(_keys(path), (layer.lora_A[name], layer.lora_B[name]), strict=True)
+        }
+
+    def parameters(self, name: str) -> Iterator[nn.Parameter]:
+        """The trainable matrices of an adapter."""
+        self._check_known(name)
+        for layer in self.layers.values():
+            yield layer.lora_A[name]
+            yield layer.lora_B[name]
+
+    def drop(self, name: str) -> None:
+        """Forget an adapter that is not in force."""
+        self._check_known(name)
+        if self.active == name:
+            raise AdapterError(f"Adapter {name!r} is in use.", fix="Leave its `use` block first.")
+        for layer in self.layers.values():
+            layer.drop(name)
+        del self.configs[name]
+
+    @contextmanager
+    def use(self, name: str | None) -> Iterator[None]:
+        """Put an adapter in force, or with None the bare base, and put back what was before."""
+        if name is not None:
+            self._check_known(name)
+        before = self.active
+        self._activate(name)
+        try:
+            yield
+        finally:
+            self._activate(before)
+
+    def _activate(self, name: str | None) -> None:
+        for layer in self.layers.values():
+            layer.active = name
+
+    def _place(self, layer: LoraLinear, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        device = layer.weight.device
+        return a.to(device), b.to(device)
+
+    def _pair(
+        self, tensors: Mapping[str, Tensor], path: str, folder: Path, config: LoraConfig
+    ) -> tuple[Tensor, Tensor]:
+        out_features, in_features = self.layers[path].weight.shape
+        wanted = ((config.r, in_features), (out_features, config.r))
+        pair = tuple(tensors.get(key) for key in _keys(path))
+        for tensor, shape in zip(pair, wanted, strict=True):
+            if tensor is None:
+                raise _foreign(folder, f"it has nothing for the base's layer {path}")
+            if tuple(tensor.shape) != shape:
+                raise _foreign(folder, f"{path} has shape {tuple(tensor.shape)}, the base needs {shape}")
+            if not torch.isfinite(tensor).all():
+                raise AdapterError(f"{folder}: {path} is not finite.", fix="Train it again.")
+        return pair  # type: ignore[return-value]
+
+    def _check_free(self, name: str) -> None:
+        if name in self.configs:
+            raise AdapterError(f"An adapter {name!r} is loaded already.", fix="Drop it first.")
+
+    def _check_known(self, name: str) -> None:
+        if name not in self.configs:
+            known = ", ".join(self.configs) or "none"
+            raise AdapterError(f"No adapter {name!r} is loaded (loaded: {known}).", fix="Load it first.")
+
+
+def read_folder(folder: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """Config and tensors of a PEFT folder, safetensors only.
+
+    Raises:
+        AdapterError: A file is missing or broken, or the adapter is not plain LoRA.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+    except FileNotFoundError as error:
+        raise AdapterError(
+            f"{folder}: no {Path(error.filename or WEIGHTS).name} there.",
+            fix="Give the folder of a finished run, or any PEFT LoRA folder with safetensors.",
+        ) from error
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise AdapterError(f"{folder}: cannot be read ({error}).", fix="Copy or train it again.") from error
+    plain = config.get("peft_type") == "LORA" and config.get("bias", "none") == "none"
+    if not plain or config.get("use_dora") or config.get("modules_to_save"):
+        raise AdapterError(
+            f"{folder}: not a plain LoRA adapter.", fix="Use LoRA without bias, DoRA or extra modules."
+        )
+    return LoraConfig(r=int(config["r"]), alpha=float(config["lora_alpha"])), tensors
+
+
+def peft_config(config: LoraConfig, layers: list[str], base: str) -> dict[str, Any]:
+    """The `adapter_config.json` that PEFT expects."""
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": config.r,
+        "lora_alpha": config.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted({path.rpartition(".")[2] for path in layers}),
+        "inference_mode": True,
+    }
+
+
+def _keys(path: str) -> tuple[str, str]:
+    return f"{_PREFIX}{path}.lora_A.weight", f"{_PREFIX}{path}.lora_B.weight"
+
+
+def _foreign(folder: Path, why: str) -> AdapterError:
+    return AdapterError(
+        f"{folder}: the adapter belongs to another base ({why}).",
+        fix="Load the base named in its adapter_config.json.",
+    )

@@ -1,0 +1,87 @@
+"""What this machine computes faster, found out by trying, in a process of its own.
+
+A CPU may advertise bfloat16 instructions that the machine it is a guest of does not allow; the first
+product then kills the process. So the trial runs apart, once, and its outcome is kept in the home.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+
+from mien.workspace import home, read_json, write_json
+
+_TRIAL = """
+import json, sys, time, torch
+torch.set_num_threads(int(sys.argv[2]))
+dtype = getattr(torch, sys.argv[1])
+x, w = torch.randn(1024, 576).to(dtype), torch.randn(1536, 576).to(dtype)
+product = lambda: torch.nn.functional.linear(x, w)
+product(); rates = []
+for _ in range(5):
+    start = time.perf_counter(); [product() for _ in range(8)]
+    rates.append(8 * 2 * 1024 * 576 * 1536 / (time.perf_counter() - start) / 1e9)
+print(json.dumps(sorted(rates)[2]))
+"""
+# A factor, since bfloat16 also costs some precision: it must be worth it.
+_WORTH_IT = 1.2
+
+
+@dataclass(frozen=True)
+class Machine:
+    """GFLOP/s of a 1024 x 576 x 1536 product; None where the trial crashed."""
+
+    cpu: str
+    cores: int
+    float32: float | None
+    bfloat16: float | None
+    cuda: str | None
+
+    @property
+    def dtype(self) -> str:
+        """The type to compute in."""
+        fast = self.cuda or (self.bfloat16 or 0) > _WORTH_IT * (self.float32 or 0)
+        return "bfloat16" if fast else "float32"
+
+
+def probe(*, fresh: bool = False) -> Machine:
+    """The machine's figures, measured on first use and then remembered."""
+    memo = home() / "machine.json"
+    cpu, cores = _cpu(), len(os.sched_getaffinity(0))
+    if not fresh and memo.exists():
+        known = Machine(**read_json(memo))
+        if (known.cpu, known.cores) == (cpu, cores):
+            return known
+    machine = Machine(cpu, cores, _trial("float32", cores), _trial("bfloat16", cores), _cuda())
+    write_json(memo, asdict(machine))
+    return machine
+
+
+def choose_dtype() -> str:
+    """`bfloat16` where it is clearly faster here, else `float32`."""
+    return probe().dtype
+
+
+def _trial(dtype: str, threads: int) -> float | None:
+    command = [sys.executable, "-c", _TRIAL, dtype, str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return round(float(json.loads(done.stdout)), 1) if done.returncode == 0 else None
+
+
+def _cuda() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,161 @@
+"""The base model: loaded once, frozen, with adapters on top."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import logging as transformers_logging
+
+from mien.base.fetch import DEFAULT_BASE, BaseFiles, Report, pull
+from mien.base.lora import Adapters
+from mien.base.machine import choose_dtype
+from mien.base.maths import BLOCKS, token_nll
+from mien.base.render import Renderer
+from mien.errors import BaseError
+from mien.schema import Example
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Sequences laid end to end, without padding.
+
+    Attributes:
+        tokens: (tokens,) all ids.
+        positions: (tokens,) place of each token in its own sequence.
+        blocks: Tokens per sequence.
+        index: (learnt,) flat places *before* each learnt token.
+        targets: (learnt,) the learnt tokens.
+        owner: (learnt,) the sequence each learnt token belongs to.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    blocks: tuple[int, ...]
+    index: Tensor
+    targets: Tensor
+    owner: Tensor
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Flat:
+        """From (prompt ids, completion ids) pairs; every completion token is learnt."""
+        tokens: list[int] = []
+        index: list[int] = []
+        owner: list[int] = []
+        for row, (prompt, completion) in enumerate(pairs):
+            first = len(tokens) + len(prompt)
+            tokens += [*prompt, *completion]
+            index += range(first - 1, first - 1 + len(completion))
+            owner += [row] * len(completion)
+        blocks = tuple(len(prompt) + len(completion) for prompt, completion in pairs)
+        ids, places = torch.tensor(tokens), torch.tensor(index)
+        return cls(
+            tokens=ids,
+            positions=torch.cat([torch.arange(length) for length in blocks]),
+            blocks=blocks,
+            index=places,
+            targets=ids[places + 1],
+            owner=torch.tensor(owner),
+        )
+
+
+class Base:
+    """A frozen causal language model, its tokenizer and renderer, and the adapters on it.
+
+    Use `Base.load`; the constructor takes the parts, for tests that make their own.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, files: BaseFiles) -> None:
+        self.files = files
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.renderer = Renderer(tokenizer)
+        self.head: nn.Module = model.get_output_embeddings()
+        self.adapters = Adapters(model, self.head)
+
+    @classmethod
+    def load(
+        cls, ref: str = DEFAULT_BASE, *, dtype: str = "auto", report: Report = lambda _: None
+    ) -> Base:
+        """Fetch if need be, and load.
+
+        Args:
+            ref: As for `pull`.
+            dtype: `float32`, `bfloat16`, or `auto` for what this machine computes faster.
+
+        Raises:
+            BaseError: The model cannot be had or loaded.
+        """
+        files = pull(ref, report=report)
+        transformers_logging.disable_progress_bar()
+        wanted = DTYPES[choose_dtype() if dtype == "auto" else dtype]
+        try:
+            model = AutoModelForCausalLM.from_pretrained(files.folder, dtype=wanted)
+            tokenizer = AutoTokenizer.from_pretrained(files.folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise BaseError(
+                f"{files.folder}: transformers cannot load it ({str(error).splitlines()[0][:160]}).",
+                fix="Give a causal language model; for a cached one, remove the folder and pull again.",
+            ) from error
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(model.to(device), tokenizer, files)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(self.head.weight.device)
+
+    @property
+    def dtype(self) -> str:
+        """Type of the frozen weights."""
+        return str(self.head.weight.dtype).removeprefix("torch.")
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest sequence the positions were made for."""
+        return int(getattr(self.model.config, "max_position_embeddings", 2048))
+
+    def nll(self, batch: Flat) -> Tensor:
+        """-log p of each learnt token, (learnt,), under the adapter in force; differentiable in it."""
+        device = self.device
+        with self._blockwise():
+            out = self.model.base_model(
+                input_ids=batch.tokens[None].to(device),
+                position_ids=batch.positions[None].to(device),
+                use_cache=False,
+                blocks=batch.blocks,
+            )
+        hidden = out.last_hidden_state[0].index_select(0, batch.index.to(device))
+        return token_nll(hidden, self.head.weight, batch.targets.to(device))
+
+    @torch.no_grad()
+    def perplexity(self, examples: Sequence[Example], *, batch: int = 16) -> list[float]:
+        """Mean -log p per token of each example's completion, in nats, under the adapter in force."""
+        pairs = [self.renderer.example(example) for example in examples]
+        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
+        means = [0.0] * len(pairs)
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            flat = Flat.of([pairs[row] for row in rows])
+            nll = self.nll(flat).cpu()
+            for place, row in enumerate(rows):
+                means[row] = float(nll[flat.owner == place].mean())
+        return means
+
+    @contextmanager
+    def _blockwise(self) -> Iterator[None]:
+        """Attention within blocks for one forward pass; decoding keeps the model's own."""
+        config = self.model.config
+        before = config._attn_implementation
+        config._attn_implementation = BLOCKS
+        try:
+            yield
+        finally:
+            config._attn_implementation = before

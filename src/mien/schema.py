@@ -1,0 +1,102 @@
+"""The nouns of the project, as frozen pydantic models that check themselves.
+
+`Example` and `Preference` are TRL's conversational explicit-prompt form, so that a file written here
+trains there and the other way round. `Score` cannot be made without its interval: a bare mean does
+not exist in this code base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """Content hash: sha256 of the canonical JSON, 64 hex digits."""
+        return digest(self.model_dump(mode="json"))
+
+
+def digest(value: Any) -> str:
+    """sha256 of `value` as canonical JSON (sorted keys, no spaces, UTF-8)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Message(Strict):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str = Field(min_length=1)
+
+
+class Example(Strict):
+    """What is asked and what should be answered: a row of SFT data.
+
+    `prompt` ends with a user turn; `completion` is the assistant's turn that follows it.
+    """
+
+    prompt: tuple[Message, ...] = Field(min_length=1)
+    completion: tuple[Message, ...] = Field(min_length=1, max_length=1)
+
+    @model_validator(mode="after")
+    def _turns_in_order(self) -> Example:
+        if self.prompt[-1].role != "user":
+            raise ValueError("the last turn of `prompt` must be the user's")
+        if self.completion[0].role != "assistant":
+            raise ValueError("`completion` must be one turn of the assistant")
+        return self
+
+    @property
+    def reply(self) -> str:
+        """The text to be learnt."""
+        return self.completion[0].content
+
+    @classmethod
+    def of(cls, prompt: str, reply: str, *, system: str | None = None) -> Example:
+        """A single-turn example from plain strings."""
+        return cls(
+            prompt=conversation(prompt, system=system),
+            completion=(Message(role="assistant", content=reply),),
+        )
+
+
+class Preference(Strict):
+    """One prompt, the reply that is wanted and the one that is not."""
+
+    prompt: tuple[Message, ...] = Field(min_length=1)
+    chosen: tuple[Message, ...] = Field(min_length=1, max_length=1)
+    rejected: tuple[Message, ...] = Field(min_length=1, max_length=1)
+    margin: float | None = None
+    agreement: float | None = Field(default=None, ge=0, le=1)
+    source: str | None = None
+
+
+class Score(Strict):
+    """One measured quantity of one system: the value, how sure, from how much, and by what method."""
+
+    name: str
+    system: str
+    value: float
+    low: float
+    high: float
+    n: int = Field(ge=1)
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def conversation(prompt: str, *, system: str | None = None) -> tuple[Message, ...]:
+    """A conversation that opens with `prompt`, under a system message if one is given."""
+    opening = (Message(role="system", content=system),) if system else ()
+    return (*opening, Message(role="user", content=prompt))

@@ -1,0 +1,93 @@
+"""Reads a YAML file into a strict model and reports every mistake in it at once.
+
+Personas and recipes are both written by hand; both go through here, so that a typing error gets the
+same answer everywhere: the key, what is wrong, and the nearest key that would have been right.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mien.errors import InputError, SpecError
+
+Model = TypeVar("Model", bound=BaseModel)
+Key = int | str
+
+
+def load(path: Path, model: type[Model]) -> Model:
+    """Read `path` as `model`.
+
+    Raises:
+        InputError: The file is missing or is no YAML mapping.
+        SpecError: It has mistakes; all of them are in `problems`.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.", fix="Check the spelling of the path.")
+    return parse(path.read_text(encoding="utf-8"), model, source=str(path))
+
+
+def parse(text: str, model: type[Model], *, source: str) -> Model:
+    """Read YAML `text` as `model`; `source` names it in messages."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{source}:{mark.line + 1}" if mark else source
+        reason = getattr(error, "problem", None) or "cannot be parsed"
+        raise InputError(f"{where}: not valid YAML ({reason}).", fix="Mend that line.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{source}: expected `key: value` lines.", fix=f"See {_help(model)}.")
+    return validate(value, model, source=source)
+
+
+def validate(value: Mapping[str, Any], model: type[Model], *, source: str) -> Model:
+    """Check a mapping as `model`, collecting every mistake."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        problems = [_line(problem, model) for problem in error.errors()]
+        raise SpecError(source, problems, fix=f"See {_help(model)}.") from error
+
+
+def _help(model: type[BaseModel]) -> str:
+    return f"`mien {model.__name__.lower()} schema`"
+
+
+def _line(problem: Any, model: type[BaseModel]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_nearest(problem['loc'], model)}"
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{key}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _nearest(path: tuple[Key, ...], model: type[BaseModel]) -> str:
+    names = list(_siblings(path, model))
+    close = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else f"; known keys: {', '.join(names)}"
+
+
+def _siblings(path: tuple[Key, ...], model: type[BaseModel]) -> Iterator[str]:
+    """The keys that are allowed where `path` ends."""
+    for part in path[:-1]:
+        field = model.model_fields.get(str(part))
+        inner = next(_models(field.annotation), None) if field else None
+        model = inner or model
+    yield from model.model_fields
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)

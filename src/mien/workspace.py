@@ -1,0 +1,140 @@
+"""Where things lie on disk.
+
+Two places: the *home* (`$MIEN_HOME`, by default the user's cache folder) holds what can be fetched
+again, namely base models; the *workspace* (`$MIEN_WORKSPACE`, by default `./mien-out`) holds what
+cannot: runs, reports, and `mien.db`, the SQLite table of scores. Migrations are an append-only list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.errors import MienError
+from mien.schema import Score
+
+
+def home() -> Path:
+    """The folder of things that can be fetched again."""
+    if folder := os.environ.get("MIEN_HOME"):
+        return Path(folder).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "mien"
+
+
+@contextmanager
+def disk_errors(where: Path, needed: str) -> Iterator[None]:
+    """Turn a full or read-only disk under `where` into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (28, 30, 13, 122):  # ENOSPC, EROFS, EACCES, EDQUOT
+            raise
+        free = shutil.disk_usage(_existing(where)).free
+        raise MienError(
+            f"{where}: cannot write ({error.strerror}; {free / 2**20:.0f} MiB free).",
+            fix=f"Free {needed} there, or point MIEN_HOME or MIEN_WORKSPACE elsewhere. "
+            "What was complete before is untouched.",
+        ) from error
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` so that a reader, or a kill, sees the old file or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _scores_table(db: sqlite3.Connection) -> None:
+    db.execute(
+        "create table score (id integer primary key, made text not null default current_timestamp,"
+        " report text not null, name text not null, system text not null, value real not null,"
+        " low real not null, high real not null, n integer not null, method text not null)"
+    )
+
+
+# Append only: a released migration never changes.
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_scores_table,)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One folder of runs and reports, and the table of scores."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> Workspace:
+        """The workspace at `root`, `$MIEN_WORKSPACE`, or `./mien-out`."""
+        return cls(root or Path(os.environ.get("MIEN_WORKSPACE") or "mien-out"))
+
+    @property
+    def runs(self) -> Path:
+        """The folder with one folder per training run."""
+        return self.root / "runs"
+
+    @property
+    def reports(self) -> Path:
+        """The folder with one folder per evaluation."""
+        return self.root / "reports"
+
+    def database(self) -> sqlite3.Connection:
+        """`mien.db`, migrated to the newest schema."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.root / "mien.db", isolation_level=None)
+        db.execute("pragma journal_mode = wal")
+        db.execute("begin immediate")
+        done = db.execute("pragma user_version").fetchone()[0]
+        for version, migrate in enumerate(MIGRATIONS[done:], done + 1):
+            migrate(db)
+            db.execute(f"pragma user_version = {version}")
+        db.execute("commit")
+        return db
+
+    def add_scores(self, report: str, scores: Iterable[Score]) -> None:
+        """Append the scores of one report."""
+        rows = [(report, *score.model_dump().values()) for score in scores]
+        with closing(self.database()) as db:
+            db.executemany(
+                "insert into score (report, name, system, value, low, high, n, method)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+
+    def scores(self, report: str | None = None) -> list[Score]:
+        """All scores, or those of one report, oldest first."""
+        query = "select name, system, value, low, high, n, method from score"
+        where, arguments = (" where report = ?", (report,)) if report else ("", ())
+        with closing(self.database()) as db:
+            rows = db.execute(f"{query}{where} order by id", arguments).fetchall()
+        return [Score(**dict(zip(Score.model_fields, row, strict=True))) for row in rows]
