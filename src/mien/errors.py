@@ -26,6 +26,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def first_line(error: Exception) -> str:
+    """What another library's error says, short enough to be part of one line of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+
+
 class MienError(Exception):
     """The root of the tree.
 

@@ -50,10 +50,7 @@ class Example(Strict):
 
     @model_validator(mode="after")
     def _turns_in_order(self) -> Example:
-        if self.prompt[-1].role != "user":
-            raise ValueError("the last turn of `prompt` must be the user's")
-        if self.completion[0].role != "assistant":
-            raise ValueError("`completion` must be one turn of the assistant")
+        _check_turns(self.prompt, completion=self.completion)
         return self
 
     @property
@@ -80,6 +77,11 @@ class Preference(Strict):
     agreement: float | None = Field(default=None, ge=0, le=1)
     source: str | None = None
 
+    @model_validator(mode="after")
+    def _turns_in_order(self) -> Preference:
+        _check_turns(self.prompt, chosen=self.chosen, rejected=self.rejected)
+        return self
+
 
 class Score(Strict):
     """One measured quantity of one system: the value, how sure, from how much, and by what method."""
@@ -94,6 +96,14 @@ class Score(Strict):
 
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def _check_turns(prompt: tuple[Message, ...], **replies: tuple[Message, ...]) -> None:
+    if prompt[-1].role != "user":
+        raise ValueError("the last turn of `prompt` must be the user's")
+    for name, reply in replies.items():
+        if reply[0].role != "assistant":
+            raise ValueError(f"`{name}` must be one turn of the assistant")
 
 
 def conversation(prompt: str, *, system: str | None = None) -> tuple[Message, ...]:

@@ -7,17 +7,30 @@ same answer everywhere: the key, what is wrong, and the nearest key that would h
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from yaml.error import MarkedYAMLError
 
 from mien.errors import InputError, SpecError
 
 Model = TypeVar("Model", bound=BaseModel)
 Key = int | str
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, where YAML would quietly keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 def load(path: Path, model: type[Model]) -> Model:
@@ -29,14 +42,18 @@ def load(path: Path, model: type[Model]) -> Model:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file.", fix="Check the spelling of the path.")
-    return parse(path.read_text(encoding="utf-8"), model, source=str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error.reason}).", fix="Save it as UTF-8.") from error
+    return parse(text, model, source=str(path))
 
 
 def parse(text: str, model: type[Model], *, source: str) -> Model:
     """Read YAML `text` as `model`; `source` names it in messages."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-13-01
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         reason = getattr(error, "problem", None) or "cannot be parsed"
@@ -68,7 +85,8 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
     shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{key}: {message[:1].lower()}{message[1:]}{shown}"
+    place = f"{key}: " if key else ""
+    return f"{place}{message[:1].lower()}{message[1:]}{shown}"
 
 
 def _nearest(path: tuple[Key, ...], model: type[BaseModel]) -> str:

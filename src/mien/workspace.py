@@ -7,8 +7,10 @@ cannot: runs, reports, and `mien.db`, the SQLite table of scores. Migrations are
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -20,6 +22,8 @@ from typing import Any
 
 from mien.errors import MienError
 from mien.schema import Score
+
+_CANNOT_WRITE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
 
 
 def home() -> Path:
@@ -35,15 +39,24 @@ def disk_errors(where: Path, needed: str) -> Iterator[None]:
     """Turn a full or read-only disk under `where` into one clear line."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (28, 30, 13, 122):  # ENOSPC, EROFS, EACCES, EDQUOT
+    except Exception as error:
+        number = _errno(error)
+        if number not in _CANNOT_WRITE:
             raise
         free = shutil.disk_usage(_existing(where)).free
         raise MienError(
-            f"{where}: cannot write ({error.strerror}; {free / 2**20:.0f} MiB free).",
+            f"{where}: cannot write ({os.strerror(number)}; {free / 2**20:.0f} MiB free).",
             fix=f"Free {needed} there, or point MIEN_HOME or MIEN_WORKSPACE elsewhere. "
             "What was complete before is untouched.",
         ) from error
+
+
+def _errno(error: Exception) -> int:
+    """The system's error number, or 0. safetensors, which is Rust, has it in its text only."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else 0
 
 
 def _existing(path: Path) -> Path:
@@ -122,14 +135,16 @@ class Workspace:
         return db
 
     def add_scores(self, report: str, scores: Iterable[Score]) -> None:
-        """Append the scores of one report."""
+        """Append the scores of one report: all of them or, if one cannot be stored, none."""
         rows = [(report, *score.model_dump().values()) for score in scores]
         with closing(self.database()) as db:
+            db.execute("begin")
             db.executemany(
                 "insert into score (report, name, system, value, low, high, n, method)"
                 " values (?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
+            db.execute("commit")
 
     def scores(self, report: str | None = None) -> list[Score]:
         """All scores, or those of one report, oldest first."""

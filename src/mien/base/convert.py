@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mien.errors import BaseError
+from mien.errors import BaseError, first_line
+
+_UNREADABLE = (ValueError, NotImplementedError, KeyError, IndexError, OSError, struct.error)
 
 
 def gguf_to_folder(gguf: Path, folder: Path) -> None:
@@ -20,9 +23,9 @@ def gguf_to_folder(gguf: Path, folder: Path) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where)
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    except (ValueError, NotImplementedError, KeyError, OSError) as error:
+    except _UNREADABLE as error:
         raise BaseError(
-            f"{gguf}: transformers cannot read it ({str(error).splitlines()[0][:160]}).",
+            f"{gguf}: transformers cannot read it ({first_line(error)}).",
             fix="Use another quantisation of the model, or its safetensors folder.",
         ) from error
     # The weights are plain floats now; without this, saving would claim they are still quantised.

@@ -65,6 +65,8 @@ def stream(base: Base, messages: Sequence[Message], sampling: Sampling, *, seed:
         if not text.endswith("\N{REPLACEMENT CHARACTER}") and text.startswith(shown):
             yield text[len(shown) :]
             shown = text
+    if rest := renderer.decode(ids)[len(shown) :]:
+        yield rest
 
 
 def generate(

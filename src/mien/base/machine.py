@@ -51,12 +51,12 @@ class Machine:
 def probe(*, fresh: bool = False) -> Machine:
     """The machine's figures, measured on first use and then remembered."""
     memo = home() / "machine.json"
-    cpu, cores = _cpu(), len(os.sched_getaffinity(0))
+    cpu, cores, cuda = _cpu(), _cores(), _cuda()
     if not fresh and memo.exists():
         known = Machine(**read_json(memo))
-        if (known.cpu, known.cores) == (cpu, cores):
+        if (known.cpu, known.cores, known.cuda) == (cpu, cores, cuda):
             return known
-    machine = Machine(cpu, cores, _trial("float32", cores), _trial("bfloat16", cores), _cuda())
+    machine = Machine(cpu, cores, _trial("float32", cores), _trial("bfloat16", cores), cuda)
     write_json(memo, asdict(machine))
     return machine
 
@@ -76,6 +76,12 @@ def _cuda() -> str | None:
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu() -> str:

@@ -54,9 +54,7 @@ def block_attention(
     out = []
     for q, k, v in parts:
         mask = _window(q.shape[2], sliding_window, q.device)
-        out.append(
-            scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=scaling)
-        )
+        out.append(scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=scaling))
     return torch.cat(out, dim=2).transpose(1, 2), None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
@@ -17,9 +18,10 @@ from mien.base.lora import Adapters
 from mien.base.machine import choose_dtype
 from mien.base.maths import BLOCKS, token_nll
 from mien.base.render import Renderer
-from mien.errors import BaseError
+from mien.errors import BaseError, InputError, first_line
 from mien.schema import Example
 
+_UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -55,14 +57,14 @@ class Flat:
             index += range(first - 1, first - 1 + len(completion))
             owner += [row] * len(completion)
         blocks = tuple(len(prompt) + len(completion) for prompt, completion in pairs)
-        ids, places = torch.tensor(tokens), torch.tensor(index)
+        ids, places = torch.tensor(tokens), torch.tensor(index, dtype=torch.long)
         return cls(
             tokens=ids,
             positions=torch.cat([torch.arange(length) for length in blocks]),
             blocks=blocks,
             index=places,
             targets=ids[places + 1],
-            owner=torch.tensor(owner),
+            owner=torch.tensor(owner, dtype=torch.long),
         )
 
 
@@ -91,17 +93,20 @@ class Base:
             dtype: `float32`, `bfloat16`, or `auto` for what this machine computes faster.
 
         Raises:
+            InputError: `dtype` is none of these.
             BaseError: The model cannot be had or loaded.
         """
+        if dtype not in ("auto", *DTYPES):
+            raise InputError(f"There is no dtype {dtype!r}.", fix=f"Use auto, {' or '.join(DTYPES)}.")
         files = pull(ref, report=report)
         transformers_logging.disable_progress_bar()
         wanted = DTYPES[choose_dtype() if dtype == "auto" else dtype]
         try:
             model = AutoModelForCausalLM.from_pretrained(files.folder, dtype=wanted)
             tokenizer = AutoTokenizer.from_pretrained(files.folder)
-        except (OSError, ValueError, KeyError) as error:
+        except _UNLOADABLE as error:
             raise BaseError(
-                f"{files.folder}: transformers cannot load it ({str(error).splitlines()[0][:160]}).",
+                f"{files.folder}: transformers cannot load it ({first_line(error)}).",
                 fix="Give a causal language model; for a cached one, remove the folder and pull again.",
             ) from error
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -10,6 +10,7 @@ plain text labels where it reserves none; SFT then teaches it where a turn ends.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -88,6 +89,17 @@ def choose_style(tokenizer: PreTrainedTokenizerBase) -> Style:
     return _plain(tokenizer.eos_token, tokenizer.bos_token is not None)
 
 
+def _reserve(tokenizer: PreTrainedTokenizerBase, style: Style) -> None:
+    """Call the style's marks special where the vocabulary forgot to: only such are told from text."""
+    texts = (style.system or "", style.user, style.assistant, style.stop)
+    marks = {mark for text in texts for mark in re.findall(r"<[^<>]+>", text)}
+    added = tokenizer.added_tokens_decoder.values()
+    if forgotten := sorted(
+        token.content for token in added if token.content in marks and not token.special
+    ):
+        tokenizer.add_special_tokens({"extra_special_tokens": forgotten})
+
+
 class Renderer:
     """Conversations to token ids, for one tokenizer.
 
@@ -102,6 +114,7 @@ class Renderer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.style = choose_style(tokenizer)
+        _reserve(tokenizer, self.style)
         self._stop = self._marks(self.style.stop)
         eos = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
         self.stop_ids = frozenset((*self._stop, *eos))
@@ -139,8 +152,15 @@ class Renderer:
         return list(encoded.input_ids)
 
     def _fold_system(self, messages: Sequence[Message]) -> Sequence[Message]:
-        if self.style.system is not None or messages[0].role != "system":
+        if self.style.system is not None:
             return messages
-        system, user, *rest = messages
-        joined = Message(role="user", content=f"{system.content}\n\n{user.content}")
-        return (joined, *rest)
+        folded, held = list[Message](), ""
+        for message in messages:
+            if message.role == "system":
+                held += f"{message.content}\n\n"
+            elif message.role == "user":
+                folded.append(Message(role="user", content=held + message.content))
+                held = ""
+            else:
+                folded.append(message)
+        return [*folded, Message(role="user", content=held.strip())] if held else folded

@@ -1,4 +1,4 @@
-"""What a persona is: a specification in YAML that says how it speaks, measurably, and what it keeps to."""
+"""What a persona is: a YAML specification of how it speaks, measurably, and of what it keeps to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def _ordered(band: tuple[float, float]) -> tuple[float, float]:
     return band
 
 
-Band = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Bound = Annotated[float, Field(allow_inf_nan=False)]
+Band = Annotated[tuple[Bound, Bound], AfterValidator(_ordered)]
 
 
 def _dimension(name: voice.Dimension) -> type[Strict]:
@@ -145,8 +146,8 @@ def find(name: str) -> Persona:
 TEMPLATE = """\
 # yaml-language-server: $schema=./persona.schema.json
 # `mien persona check {name}.yaml` checks this file; `mien persona schema` describes every key.
-name: {name}
-title: {title}
+name: "{name}"
+title: "{title}"
 description: >
   Who speaks, and how: one paragraph for people.
 system_prompt: >

@@ -1,0 +1,94 @@
+"""What a finished run says of itself, and how a finished run is found again.
+
+A card is `manifest.json` in the run's folder. It is written last, so it also means "complete".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from mien.errors import AdapterError
+from mien.schema import Strict
+from mien.workspace import Workspace, read_json, write_json
+
+CARD = "manifest.json"
+ADAPTER = "adapter"
+
+
+class Card(Strict):
+    """An adapter's identity, by hashes, and the figures of its training."""
+
+    run: str
+    stage: str
+    persona: str
+    persona_hash: str
+    base: str
+    base_hash: str
+    renderer: str
+    parents: tuple[str, ...] = ()
+    data: str
+    data_hash: str
+    recipe_hash: str
+    adapter_hash: str
+    seed: int
+    dtype: str
+    device: str
+    version: str
+    made: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    examples: int
+    steps: int
+    seconds: float
+    validation_loss: float | None = None
+    trained_tokens: int
+    peak_memory_mb: float
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Declare a run complete."""
+    write_json(folder / CARD, card.model_dump(mode="json"))
+
+
+def read_card(folder: Path) -> Card | None:
+    """The card of a run, or None if it is not complete."""
+    path = folder / CARD
+    return Card.model_validate(read_json(path)) if path.exists() else None
+
+
+def cards(workspace: Workspace) -> list[Card]:
+    """The cards of all complete runs, oldest first."""
+    found = (read_card(path.parent) for path in workspace.runs.glob(f"*/{CARD}"))
+    return sorted((card for card in found if card), key=lambda card: (card.made, card.run))
+
+
+def adapter_folder(workspace: Workspace, card: Card) -> Path:
+    """Where a run's adapter lies, as a PEFT folder."""
+    return workspace.runs / card.run / ADAPTER
+
+
+def newest(workspace: Workspace, persona: str, *, base_hash: str | None = None) -> Card:
+    """The newest adapter of a persona, or a run by its own name.
+
+    Args:
+        workspace: Where to look.
+        persona: A persona's name or a run's.
+        base_hash: Only adapters of this base.
+
+    Raises:
+        AdapterError: There is none, or only for other bases.
+    """
+    mine = [card for card in cards(workspace) if persona in (card.persona, card.run)]
+    fitting = [card for card in mine if base_hash in (None, card.base_hash)]
+    if fitting:
+        return fitting[-1]
+    if mine:
+        raise AdapterError(
+            f"The adapter of {persona!r} was trained on {mine[-1].base}, not on this base.",
+            fix=f"Pass `--base {mine[-1].base}`, or train it on this one.",
+        )
+    raise AdapterError(
+        f"{workspace.runs}: no trained adapter of {persona!r}.",
+        fix=f"Run `mien train sft --persona {persona}` first.",
+    )

@@ -1,0 +1,267 @@
+"""The one training loop: transformers' Trainer, told what a batch, a checkpoint and a stop are here.
+
+An objective is a module whose `forward(batch)` is the loss. Its state is the adapter alone, so a
+checkpoint is a few megabytes, and resuming after a kill is Trainer's own, with its random state.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from mien.base.model import Base, Flat
+from mien.errors import DivergedError
+from mien.train.data import Encoded, Pair
+from mien.train.recipe import Recipe
+
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+Progress = Callable[[int, int, Mapping[str, float]], None]
+
+
+class Objective(nn.Module):
+    """A loss on the adapter in training. Only the adapter's matrices count as its state."""
+
+    _keys_to_ignore_on_save = None  # Trainer asks for it after loading a checkpoint
+
+    def __init__(self, base: Base, adapter: str) -> None:
+        super().__init__()
+        self.model = base.model
+        self._base, self._adapter = (base,), adapter  # a tuple hides the base from nn.Module
+        self._mine = set(map(id, base.adapters.parameters(adapter)))
+        for parameter in self.parameters():
+            parameter.requires_grad_(id(parameter) in self._mine)
+
+    def nll(self, batch: Flat) -> Tensor:
+        """-log p of each learnt token under the adapter in training."""
+        (base,) = self._base
+        with base.adapters.use(self._adapter):
+            return base.nll(batch)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The adapter's matrices; the base is not state."""
+        names = {name for name, parameter in self.named_parameters() if id(parameter) in self._mine}
+        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if k in names}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Put the adapter's matrices back; what belongs to the base stays as it is."""
+        result = super().load_state_dict(state_dict, strict=False)
+        known = set(self.state_dict())
+        missing = [key for key in result.missing_keys if key in known]
+        return type(result)(missing, result.unexpected_keys)
+
+
+class _Trainer(Trainer):  # type: ignore[misc]
+    """Trainer with a validation loss that is a mean over tokens, not over batches."""
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
+        return torch.as_tensor(model(inputs["batch"]))
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        self.model.eval()
+        total = count = 0.0
+        with torch.no_grad():
+            for inputs in self.get_eval_dataloader():
+                size = len(inputs["batch"].targets)
+                total += float(self.compute_loss(self.model, inputs)) * size
+                count += size
+        metrics = {"eval_loss": total / count}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+
+class _Journal(TrainerCallback):  # type: ignore[misc]
+    """Writes metrics.jsonl, shows progress, and stops on a loss that is no number."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self.path, self.progress = path, progress
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        known = {new: (logs or {})[old] for old, new in _METRIC_NAMES.items() if old in (logs or {})}
+        if not known:
+            return
+        line = {"step": state.global_step, "epoch": round(state.epoch or 0, 4), **known}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.progress(state.global_step, state.max_steps, known)
+        for name, value in known.items():
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"The {name.replace('_', ' ')} is {value} at step {state.global_step}.",
+                    fix="Lower `learning_rate`; the last good checkpoint is kept.",
+                )
+
+
+_METRIC_NAMES = {
+    "loss": "loss",
+    "eval_loss": "validation_loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+}
+
+
+class _Interrupt(TrainerCallback):  # type: ignore[misc]
+    """On Ctrl-C, finish the step, write a checkpoint, and stop; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        try:
+            before = signal.signal(signal.SIGINT, self._ask)
+        except ValueError:  # not the main thread: whoever owns it handles Ctrl-C
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by Ctrl-C, with a checkpoint at `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped at step {step}")
+        self.step = step
+
+
+def fit(
+    objective: Objective, data: Encoded, recipe: Recipe, folder: Path, progress: Progress
+) -> TrainerState:
+    """Train, from the newest whole checkpoint in `folder` if there is one.
+
+    On return the objective holds the adapter of the best validation loss (without validation data,
+    the last).
+
+    Raises:
+        Interrupted: Ctrl-C; run again to go on.
+        DivergedError: The loss is no longer a number.
+    """
+    start = resumable(folder)
+    _cut_metrics(folder / METRICS, _step_of(start))
+    interrupt = _Interrupt()
+    trainer = _Trainer(
+        model=objective,
+        args=_arguments(recipe, folder, stopping=bool(data.validation)),
+        train_dataset=data.train,
+        eval_dataset=data.validation or None,
+        data_collator=_collate,
+        callbacks=[_Journal(folder / METRICS, progress), interrupt, *_stopping(recipe, data)],
+    )
+    _only(trainer)
+    with interrupt.listening():
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if interrupt.asked and trainer.state.global_step < trainer.state.max_steps:
+        raise Interrupted(trainer.state.global_step)
+    return trainer.state
+
+
+def resumable(folder: Path) -> Path | None:
+    """The newest checkpoint that was written whole; half-written ones are removed."""
+    whole = []
+    for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
+        if (path / "trainer_state.json").exists():  # Trainer writes it last
+            whole.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(whole, key=_step_of, default=None)
+
+
+def _step_of(checkpoint: Path | None) -> int:
+    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Forget metrics after the checkpoint that training goes on from."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    path.write_text("".join(kept if step else []), encoding="utf-8")
+
+
+def _collate(pairs: list[Pair]) -> dict[str, Flat]:
+    return {"batch": Flat.of(pairs)}
+
+
+def _stopping(recipe: Recipe, data: Encoded) -> list[TrainerCallback]:
+    return [EarlyStoppingCallback(recipe.patience)] if data.validation else []
+
+
+def _only(trainer: Trainer) -> None:
+    """Take Trainer's own printing away; progress is shown by us."""
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+
+
+def _arguments(recipe: Recipe, folder: Path, *, stopping: bool) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder / CHECKPOINTS),
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=16,
+        gradient_accumulation_steps=recipe.accumulate,
+        gradient_checkpointing=False,
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        eval_strategy="epoch" if stopping else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=stopping,
+        metric_for_best_model="eval_loss" if stopping else None,
+        greater_is_better=False if stopping else None,
+        logging_steps=1,
+        logging_first_step=True,
+        disable_tqdm=True,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        seed=recipe.seed,
+        log_level="error",
+    )

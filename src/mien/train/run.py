@@ -1,0 +1,146 @@
+"""From a recipe to an adapter on disk: the folder of a run, and what is in it when.
+
+    recipe.json        the resolved recipe            first
+    metrics.jsonl      a line per step                while training
+    checkpoints/       Trainer's own, the last two    while training; removed at the end
+    adapter/           a PEFT folder                  at the end
+    manifest.json      the card                       last: its presence means "complete"
+
+The folder is named by what goes in, so the same recipe on the same data and base is the same run: it
+is reused when complete and gone on with when not.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import mien
+from mien.base.fetch import file_sha256
+from mien.base.lora import WEIGHTS, LoraConfig
+from mien.base.machine import probe
+from mien.base.model import Base
+from mien.errors import TrainError
+from mien.persona.spec import Persona, find
+from mien.registry.cards import ADAPTER, Card, read_card, write_card
+from mien.schema import digest
+from mien.train.data import Dataset, Encoded, encode, load_dataset
+from mien.train.loop import CHECKPOINTS, Objective, Progress, fit
+from mien.train.recipe import Recipe
+from mien.train.sft import Sft
+from mien.workspace import Workspace, disk_errors, write_json
+
+OBJECTIVES: dict[str, Callable[[Base, str], Objective]] = {"sft": Sft}
+_EFFICIENCY = 0.45  # of the probed matrix rate that a whole training step reaches
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is ready to start: what a dry run shows."""
+
+    recipe: Recipe
+    persona: Persona
+    base: Base
+    dataset: Dataset
+    encoded: Encoded
+    folder: Path
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps, if every epoch is run."""
+        rows = self.recipe.batch_size * self.recipe.accumulate
+        return self.recipe.epochs * -(-len(self.encoded.train) // rows)
+
+    def seconds(self) -> float:
+        """About how long training takes here: 4 FLOPs per weight and token, no weight gradients."""
+        machine = probe()
+        rate = (machine.bfloat16 if self.base.dtype == "bfloat16" else machine.float32) or 100.0
+        weights = sum(p.numel() for p in self.base.model.parameters() if not p.requires_grad)
+        tokens = self.encoded.tokens * self.recipe.epochs
+        return 4 * weights * tokens / (rate * 1e9 * _EFFICIENCY)
+
+
+def plan(recipe: Recipe, workspace: Workspace, base: Base) -> Plan:
+    """Resolve a recipe against a base and a workspace; nothing is written.
+
+    Raises:
+        MienError: Something the recipe names cannot be used.
+    """
+    persona = find(recipe.persona)
+    dataset = load_dataset(recipe, persona)
+    identity = {
+        "recipe": recipe.model_dump(mode="json", exclude={"persona", "base", "data", "validation"}),
+        "persona": persona.digest() if recipe.under_prompt else persona.name,
+        "base": base.files.sha256,
+        "data": dataset.digest(),
+        "dtype": base.dtype,
+    }
+    folder = workspace.runs / f"{persona.name}-{recipe.stage}-{digest(identity)[:8]}"
+    return Plan(recipe, persona, base, dataset, encode(base, dataset, recipe.max_length), folder)
+
+
+def train(ready: Plan, *, progress: Progress = lambda *_: None) -> Card:
+    """Carry out a plan, or return the card of the same run if it is complete.
+
+    The adapter stays attached to the base under the run's name.
+
+    Raises:
+        Interrupted: Ctrl-C; the same call goes on from there.
+        TrainError: The loss diverged, or this recipe is training already.
+    """
+    base, recipe, folder = ready.base, ready.recipe, ready.folder
+    if card := read_card(folder):
+        if card.run not in base.adapters.configs:
+            base.adapters.load(card.run, folder / ADAPTER)
+        return card
+    with disk_errors(folder, "100 MB"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+        base.adapters.create(folder.name, LoraConfig(recipe.lora.r, recipe.lora.alpha), seed=recipe.seed)
+        objective = OBJECTIVES[recipe.stage](base, folder.name)
+        if recipe.checkpointing:
+            base.model.gradient_checkpointing_enable({"use_reentrant": False})
+        start = time.monotonic()
+        state = fit(objective, ready.encoded, recipe, folder, progress)
+        base.model.eval().requires_grad_(False)
+        base.adapters.save(folder.name, folder / ADAPTER, base=base.files.name)
+        card = _card(ready, state.global_step, state.best_metric, time.monotonic() - start)
+        write_card(folder, card)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return card
+
+
+def _card(ready: Plan, steps: int, best: float | None, seconds: float) -> Card:
+    base, recipe = ready.base, ready.recipe
+    weights = ready.folder / ADAPTER / WEIGHTS
+    if not weights.exists():
+        raise TrainError(f"{weights} was not written.", fix="Train again.")
+    return Card(
+        run=ready.folder.name,
+        stage=recipe.stage,
+        persona=ready.persona.name,
+        persona_hash=ready.persona.digest(),
+        base=base.files.name,
+        base_hash=base.files.sha256,
+        renderer=base.renderer.style.name,
+        data=ready.dataset.name,
+        data_hash=ready.dataset.digest(),
+        recipe_hash=recipe.digest(),
+        adapter_hash=file_sha256(weights),
+        seed=recipe.seed,
+        dtype=base.dtype,
+        device=f"{probe().cuda or probe().cpu}, {torch.get_num_threads()} threads",
+        version=mien.__version__,
+        examples=len(ready.encoded.train),
+        steps=steps,
+        seconds=round(seconds, 1),
+        validation_loss=None if best is None else round(best, 4),
+        trained_tokens=ready.encoded.tokens * recipe.epochs,
+        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    )

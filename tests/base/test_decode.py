@@ -1,0 +1,264 @@
+"""Decoding: against transformers' own, and row by row whatever the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from mien.base.decode import Sampling, generate, steps, stream
+from mien.base.lora import LoraConfig
+from mien.base.model import Base
+from mien.schema import Message, conversation
+from tests import models
+
+GREEDY = Sampling(max_tokens=24, temperature=0, repetition_penalty=1)
+WILD = Sampling(max_tokens=80, temperature=2.0, top_k=300, top_p=1)
+TALKS = [
+    conversation("hello"),
+    conversation("the ship sails at dawn, and the wind is fair; how are you today"),
+    conversation("hi", system="user model"),
+    conversation("x"),
+    conversation("hello there, how are you today"),
+    conversation("at dawn"),
+    conversation("is the wind fair"),
+    conversation("and the ship"),
+]
+
+
+def base_of(name: str, request: pytest.FixtureRequest) -> Base:
+    base: Base = request.getfixturevalue(name)
+    return base
+
+
+def by_transformers(base: Base, talk: Sequence[Message], length: int) -> list[int]:
+    """transformers' own greedy reply, without the token that ended it."""
+    ids = torch.tensor([base.renderer.prompt(talk)])
+    stop = sorted(base.renderer.stop_ids)
+    whole = base.model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=length,
+        eos_token_id=stop,
+        pad_token_id=0,
+    )
+    reply = whole[0, ids.shape[1] :].tolist()
+    return [token for token in reply if token not in stop]
+
+
+@pytest.mark.parametrize("name", ["tiny_base", "tiny_gemma"])
+def test_greedy_equals_transformers_greedy(name: str, request: pytest.FixtureRequest) -> None:
+    base = base_of(name, request)
+    ours = generate(base, TALKS, GREEDY, seeds=range(len(TALKS)))
+    assert ours == [by_transformers(base, talk, 24) for talk in TALKS]
+
+
+def test_greedy_under_an_adapter_equals_transformers_under_that_adapter() -> None:
+    base = models.tiny_base()
+    base.adapters.create("x", LoraConfig(4, 8), seed=0)
+    models.shake(base.adapters, "x")
+    bare = generate(base, TALKS[:3], GREEDY, seeds=range(3))
+    with base.adapters.use("x"):
+        ours = generate(base, TALKS[:3], GREEDY, seeds=range(3))
+        assert ours == [by_transformers(base, talk, 24) for talk in TALKS[:3]]
+    assert ours != bare
+
+
+@pytest.mark.parametrize("name", ["tiny_base", "tiny_gemma"])
+def test_a_reply_depends_neither_on_its_companions_nor_on_those_that_leave(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    base = base_of(name, request)
+    seeds = range(100, 100 + len(TALKS))
+    alone = generate(base, TALKS, WILD, seeds=seeds, batch=1)
+    lengths = {len(reply) for reply in alone}
+    assert len(lengths) >= 3, "replies must end at different times for rows to leave the batch"
+    for batch in (3, 8):
+        assert generate(base, TALKS, WILD, seeds=seeds, batch=batch) == alone
+
+
+def test_the_same_seed_gives_the_same_reply_and_another_seed_another(tiny_base: Base) -> None:
+    first, again, other = generate(tiny_base, [TALKS[0]] * 3, WILD, seeds=[4, 4, 5])
+    assert first == again != other
+
+
+def test_a_reply_does_not_touch_torchs_own_generator(tiny_base: Base) -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    generate(tiny_base, TALKS[:1], WILD, seeds=[0])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_replies_are_cut_at_the_limit_and_progress_counts_all(tiny_base: Base) -> None:
+    done: list[int] = []
+    short = WILD.model_copy(update={"max_tokens": 3})
+    replies = generate(tiny_base, TALKS, short, seeds=range(8), batch=3, progress=done.append)
+    assert max(len(reply) for reply in replies) == 3
+    assert done == [3, 3, 2]
+
+
+def test_no_conversations_give_no_replies(tiny_base: Base) -> None:
+    assert generate(tiny_base, [], GREEDY, seeds=[]) == []
+
+
+Script = Callable[[int, list[int]], Sequence[float]]
+
+
+def scripted(script: Script) -> Any:
+    """A base whose model says what the script says: (step, last tokens) -> logits for every row.
+
+    The seam is the model's forward pass; renderer and tokenizer are real.
+    """
+    real, step = models.tiny_base(), iter(range(10**6))
+
+    def forward(input_ids: Tensor, **_: Any) -> SimpleNamespace:
+        row = torch.full((300,), -1e9)
+        scores = torch.tensor(script(next(step), input_ids[0].tolist()))
+        row[: len(scores)] = scores
+        return SimpleNamespace(logits=row.repeat(len(input_ids), 1, 1))
+
+    forward.config = real.model.config  # type: ignore[attr-defined]
+    return SimpleNamespace(
+        model=forward, device=real.device, renderer=real.renderer, tokenizer=real.tokenizer
+    )
+
+
+def saying(ids: Sequence[int]) -> Any:
+    """A base that says these tokens and then stops."""
+
+    def script(step: int, _: list[int]) -> list[float]:
+        wanted = ids[step] if step < len(ids) else 2
+        return [0.0] * wanted + [9.0]
+
+    return scripted(script)
+
+
+def reply_of(base: Any, sampling: Sampling, seed: int = 0) -> list[int]:
+    return [token for step in steps(base, [([5], seed)], sampling) for _, token in step]
+
+
+@pytest.mark.parametrize("stop", [0, 2])
+def test_a_stop_token_ends_the_reply_and_is_not_part_of_it(stop: int) -> None:
+    assert reply_of(saying([7, 8, stop, 9]), GREEDY) == [7, 8]
+
+
+def test_a_reply_may_be_empty() -> None:
+    assert reply_of(saying([]), GREEDY) == []
+
+
+def frequencies(scores: Sequence[float], sampling: Sampling, draws: int = 4000) -> list[float]:
+    """Shares of the first token over many rows, each with a seed of its own. Ids begin at 10."""
+    base = scripted(lambda *_: [-1e9] * 10 + list(scores))
+    rows = [([5], seed) for seed in range(draws)]
+    (step,) = list(steps(base, rows, sampling.model_copy(update={"max_tokens": 1})))
+    tokens = [token - 10 for _, token in step]
+    return [tokens.count(place) / draws for place in range(len(scores))]
+
+
+LOGITS = [math.log(0.1), math.log(0.6), math.log(0.3)]  # p = 0.1, 0.6, 0.3
+
+
+def drawn(**options: float) -> Sampling:
+    return Sampling(**{"temperature": 1, "top_p": 1, "top_k": 50, "repetition_penalty": 1} | options)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (drawn(), [0.1, 0.6, 0.3]),
+        # p ** (1 / 0.5), normalised: 0.01, 0.36, 0.09 over 0.46
+        (drawn(temperature=0.5), [0.0217, 0.7826, 0.1957]),
+        # 0.6 alone is less than 0.7, so 0.3 comes along and 0.1 does not
+        (drawn(top_p=0.7), [0, 2 / 3, 1 / 3]),
+        (drawn(top_p=0.59), [0, 1, 0]),
+        (drawn(top_p=1e-9), [0, 1, 0]),
+        (drawn(top_k=2), [0, 2 / 3, 1 / 3]),
+        (drawn(top_k=1), [0, 1, 0]),
+        # the likeliest two of three hold 2/3 and 1/3 between them: 0.66 keeps the first only
+        (drawn(top_k=2, top_p=0.66), [0, 1, 0]),
+        (drawn(top_k=10**6), [0.1, 0.6, 0.3]),
+        (drawn(temperature=0), [0, 1, 0]),
+    ],
+    ids=str,
+)
+def test_tokens_are_drawn_with_the_right_frequency(sampling: Sampling, expected: list[float]) -> None:
+    # Standard error of a share at n = 4000 is at most 0.008; four of them.
+    assert frequencies(LOGITS, sampling) == pytest.approx(expected, abs=0.032)
+
+
+def test_equal_scores_do_not_all_fall_to_one_token() -> None:
+    assert frequencies([1.0] * 4, drawn()) == pytest.approx([0.25] * 4, abs=0.032)
+
+
+def test_the_repetition_penalty_divides_what_is_positive_and_multiplies_what_is_not() -> None:
+    # Scores 2.2, 2.0, 1.9 at a penalty of 1.25. Said once, 2.2 is worth 1.76 and 2.0 is worth 1.6.
+    positive = scripted(lambda *_: [-1e9] * 10 + [2.2, 2.0, 1.9])
+    sampling = GREEDY.model_copy(update={"repetition_penalty": 1.25, "max_tokens": 5})
+    # 2.2; then 2.0 > 1.9 > 1.76; then 1.9; then 1.76 (1.6, 1.52); and 1.76 again, as it counts once.
+    assert reply_of(positive, sampling) == [10, 11, 12, 10, 10]
+    # Scores -1, -1.2: said once, -1 becomes -1.25, and -1.2 becomes -1.5.
+    negative = scripted(lambda *_: [-1e9] * 10 + [-1.0, -1.2])
+    assert reply_of(negative, sampling)[:3] == [10, 11, 10]
+
+
+def test_the_repetition_penalty_leaves_the_prompt_alone() -> None:
+    base = scripted(lambda *_: [-1e9] * 10 + [2.2, 2.0])
+    sampling = GREEDY.model_copy(update={"repetition_penalty": 5, "max_tokens": 1})
+    assert [token for step in steps(base, [([10, 10], 0)], sampling) for _, token in step] == [10]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"temperature": -1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.1}, {"max_tokens": 0}, {"x": 1}]
+)
+def test_sampling_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        Sampling(**bad)
+
+
+@pytest.mark.parametrize("name", ["tiny_base", "tiny_gemma"])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_stream_joins_to_the_text_of_generate(
+    name: str, seed: int, request: pytest.FixtureRequest
+) -> None:
+    base = base_of(name, request)
+    (ids,) = generate(base, TALKS[:1], WILD, seeds=[seed])
+    assert "".join(stream(base, TALKS[0], WILD, seed=seed)) == base.renderer.decode(ids)
+
+
+TEXT = "naïve — 🚢 ahoy"
+
+
+def test_a_character_that_spans_tokens_comes_whole() -> None:
+    ids = models.chatml_tokenizer()(TEXT).input_ids
+    assert len(ids) > len(TEXT), "some characters must span tokens"
+    pieces = list(stream(saying(ids), TALKS[0], GREEDY, seed=0))
+    assert "".join(pieces) == TEXT
+    assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in pieces)
+    assert len(pieces) > 5
+
+
+@pytest.mark.parametrize("length", range(1, 24))
+def test_a_stream_that_is_cut_anywhere_still_joins_to_the_text(length: int) -> None:
+    ids = models.chatml_tokenizer()(TEXT).input_ids
+    sampling = GREEDY.model_copy(update={"max_tokens": length})
+    joined = "".join(stream(saying(ids), TALKS[0], sampling, seed=0))
+    assert joined == models.tiny_base().renderer.decode(ids[:length])
+
+
+def test_a_stream_begins_and_ends_without_blanks() -> None:
+    ids = models.chatml_tokenizer()("\n  a  b \n\n").input_ids
+    assert "".join(stream(saying(ids), TALKS[0], GREEDY, seed=0)) == "a  b"
+
+
+@pytest.mark.model
+def test_greedy_equals_transformers_on_the_default_base(smollm: Base) -> None:
+    talk = conversation("Name one colour.")
+    sampling = GREEDY.model_copy(update={"max_tokens": 8})
+    assert generate(smollm, [talk], sampling, seeds=[0]) == [by_transformers(smollm, talk, 8)]

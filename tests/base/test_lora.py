@@ -1,0 +1,321 @@
+"""Adapters: the maths against plain autograd and PEFT, the files, and every way to go wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig as PeftConfig
+from peft import PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from mien.base.lora import CONFIG, WEIGHTS, Adapters, LoraConfig, LoraLinear, read_folder
+from mien.base.model import Base
+from mien.errors import AdapterError, BaseError
+from tests import models
+
+IDS = torch.arange(3, 40)[None]
+SHAPE = LoraConfig(r=4, alpha=12.0)
+
+
+@pytest.fixture
+def base() -> Base:
+    """A base of its own, since these tests leave adapters on it."""
+    return models.tiny_base()
+
+
+@pytest.fixture
+def folder(base: Base, tmp_path: Path) -> Path:
+    """A saved adapter with values in it."""
+    base.adapters.create("saved", SHAPE, seed=1)
+    models.shake(base.adapters, "saved")
+    base.adapters.save("saved", tmp_path / "saved", base="tiny")
+    base.adapters.drop("saved")
+    return tmp_path / "saved"
+
+
+@torch.no_grad()
+def logits(model: nn.Module) -> Tensor:
+    return torch.as_tensor(model(IDS).logits)
+
+
+def layer_of(*, bias: bool, dtype: torch.dtype = torch.float64) -> LoraLinear:
+    torch.manual_seed(0)
+    layer = LoraLinear(nn.Linear(5, 3, bias=bias, dtype=dtype))
+    layer.put("x", torch.randn(2, 5, dtype=dtype), torch.randn(3, 2, dtype=dtype), 1.5)
+    layer.active = "x"
+    return layer
+
+
+def naive(layer: LoraLinear, x: Tensor) -> Tensor:
+    a, b = layer.pair("x")
+    return torch.as_tensor(layer.linear(x) + layer.scales["x"] * (x @ a.t()) @ b.t())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_forward_and_every_gradient_equal_plain_autograd(bias: bool) -> None:
+    layer = layer_of(bias=bias, dtype=torch.float32)
+    x, slope = torch.randn(2, 4, 5, requires_grad=True), torch.randn(2, 4, 3)
+    wanted = [x, *layer.pair("x")]
+    ours = torch.autograd.grad(layer(x), wanted, slope)
+    theirs = torch.autograd.grad(naive(layer, x), wanted, slope)
+    torch.testing.assert_close(layer(x), naive(layer, x))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_gradients_equal_finite_differences() -> None:
+    layer = layer_of(bias=True)
+    x = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    a, b = layer.pair("x")
+
+    def product(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return torch.as_tensor(layer(x))  # a and b are the layer's own, which gradcheck moves in place
+
+    assert torch.autograd.gradcheck(product, (x, a, b), atol=1e-5)
+
+
+def test_the_frozen_layer_gets_no_gradient_and_an_input_that_needs_none_costs_none() -> None:
+    layer = layer_of(bias=True)
+    layer(torch.randn(4, 5, dtype=torch.float64)).sum().backward()
+    assert layer.linear.weight.grad is None
+    assert all(matrix.grad is not None for matrix in layer.pair("x"))
+
+
+def test_an_input_that_is_not_contiguous_is_fine() -> None:
+    layer = layer_of(bias=True)
+    x = torch.randn(5, 4, 2, dtype=torch.float64).permute(2, 1, 0)
+    torch.testing.assert_close(layer(x), naive(layer, x))
+
+
+def test_every_linear_layer_is_wrapped_except_the_head(tiny_base: Base, tiny_gemma: Base) -> None:
+    for base in (tiny_base, tiny_gemma):
+        assert len(base.adapters.layers) == 2 * 7
+        assert not isinstance(base.head, LoraLinear)
+        assert all(path.startswith("model.layers.") for path in base.adapters.layers)
+
+
+def test_a_fresh_adapter_changes_nothing(base: Base) -> None:
+    base.adapters.create("fresh", SHAPE, seed=0)
+    with base.adapters.use("fresh"):
+        assert torch.equal(logits(base.model), logits(models.llama_model()))
+
+
+def test_a_trained_adapter_changes_the_model_and_only_while_it_is_used(base: Base, folder: Path) -> None:
+    bare = logits(base.model)
+    base.adapters.load("a", folder)
+    with base.adapters.use("a"):
+        assert (logits(base.model) - bare).abs().max() > 0.1
+    assert torch.equal(logits(base.model), bare)
+
+
+def test_the_same_seed_gives_the_same_matrices_whatever_was_drawn_before(base: Base) -> None:
+    base.adapters.create("one", SHAPE, seed=5)
+    torch.manual_seed(99)
+    torch.rand(7)
+    base.adapters.create("two", SHAPE, seed=5)
+    base.adapters.create("other", SHAPE, seed=6)
+    one, two, other = (base.adapters.tensors(name) for name in ("one", "two", "other"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not any(torch.equal(one[key], other[key]) for key in one if "lora_A" in key)
+
+
+def test_only_the_matrices_of_the_adapter_are_trainable(base: Base) -> None:
+    base.adapters.create("x", SHAPE, seed=0)
+    trainable = {id(p) for p in base.model.parameters() if p.requires_grad}
+    assert trainable == {id(p) for p in base.adapters.parameters("x")}
+
+
+def test_use_restores_what_was_before_also_after_an_exception(base: Base) -> None:
+    for name in ("outer", "inner"):
+        base.adapters.create(name, SHAPE, seed=0)
+    with base.adapters.use("outer"):
+        with pytest.raises(RuntimeError), base.adapters.use("inner"):
+            raise RuntimeError
+        assert base.adapters.active == "outer"
+        with base.adapters.use(None):
+            assert base.adapters.active is None
+    assert base.adapters.active is None
+
+
+@pytest.mark.parametrize("name", ["pirate.v2", "keys", "training", "a b/c@3", "50%"])
+def test_an_adapter_may_have_any_name(base: Base, folder: Path, name: str) -> None:
+    base.adapters.load(name, folder)
+    base.model.eval()
+    with base.adapters.use(name):
+        logits(base.model)
+    base.adapters.drop(name)
+    assert base.adapters.configs == {}
+
+
+def test_save_and_load_give_the_same_matrices_and_logits(base: Base, folder: Path) -> None:
+    base.adapters.load("again", folder)
+    saved = load_file(folder / WEIGHTS)
+    again = base.adapters.tensors("again")
+    assert base.adapters.configs["again"] == SHAPE
+    assert saved.keys() == again.keys()
+    assert all(torch.equal(saved[key], again[key]) for key in saved)
+
+
+def test_peft_loads_our_folder_and_computes_the_same(base: Base, folder: Path) -> None:
+    base.adapters.load("a", folder)
+    theirs = PeftModel.from_pretrained(models.llama_model(), folder)
+    with base.adapters.use("a"):
+        torch.testing.assert_close(logits(base.model), logits(theirs), atol=1e-5, rtol=1e-5)
+
+
+def test_peft_loads_our_gemma_folder_too(tmp_path: Path) -> None:
+    base = models.tiny_gemma()
+    base.adapters.create("a", SHAPE, seed=1)
+    models.shake(base.adapters, "a")
+    base.adapters.save("a", tmp_path, base="tiny-gemma")
+    theirs = PeftModel.from_pretrained(models.gemma_model(), tmp_path)
+    with base.adapters.use("a"):
+        torch.testing.assert_close(logits(base.model), logits(theirs), atol=1e-5, rtol=1e-5)
+
+
+def peft_folder(folder: Path, **options: Any) -> nn.Module:
+    """A folder that PEFT itself writes, and the model it belongs to."""
+    torch.manual_seed(3)
+    settings = {"r": 4, "lora_alpha": 10, "target_modules": "all-linear", "init_lora_weights": False}
+    config = PeftConfig(task_type="CAUSAL_LM", **settings | options)
+    model = get_peft_model(models.llama_model(), config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def test_we_load_pefts_own_folder_and_compute_the_same(base: Base, tmp_path: Path) -> None:
+    theirs = peft_folder(tmp_path)
+    base.adapters.load("peft", tmp_path)
+    with base.adapters.use("peft"):
+        torch.testing.assert_close(logits(base.model), logits(theirs), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_dora": True},
+        {"bias": "lora_only"},
+        {"use_rslora": True},
+        {"alpha_pattern": {"q_proj": 32}},
+        {"rank_pattern": {"q_proj": 2}},
+        {"modules_to_save": ["lm_head"]},
+        {"lora_bias": True},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_two_matrices_cannot_say_is_refused(
+    base: Base, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    peft_folder(tmp_path, **options)
+    with pytest.raises(AdapterError, match="not a plain LoRA adapter"):
+        base.adapters.load("odd", tmp_path)
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    kept = {key: value for key, value in (config | changes).items() if value is not None}
+    (folder / CONFIG).write_text(json.dumps(kept))
+
+
+def edit_tensors(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS)
+
+
+def first_key(tensors: dict[str, Tensor]) -> str:
+    return min(tensors)
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda f: (f / CONFIG).unlink(), f"no {CONFIG} there"),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), f"no {WEIGHTS} there"),
+    "config is not JSON": (lambda f: (f / CONFIG).write_text("{"), "cannot be read"),
+    "config is not text": (lambda f: (f / CONFIG).write_bytes(b"\xff\xfe\x00"), "cannot be read"),
+    "config is a list": (lambda f: (f / CONFIG).write_text("[]"), "cannot be read"),
+    "config has no rank": (lambda f: edit_config(f, r=None), "cannot be read"),
+    "weights are cut off": (
+        lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-9]),
+        "cannot be read",
+    ),
+    "weights are empty": (lambda f: (f / WEIGHTS).write_bytes(b""), "cannot be read"),
+    "another method": (lambda f: edit_config(f, peft_type="IA3"), "not a plain LoRA"),
+    "rank is not that of the matrices": (lambda f: edit_config(f, r=8), r"has shape \(4, "),
+    "a layer is missing": (
+        lambda f: edit_tensors(f, lambda t: t.pop(first_key(t))),
+        "another base.*nothing for the base's layer model.layers.0",
+    ),
+    "a layer too many": (
+        lambda f: edit_tensors(f, lambda t: t.update({"base_model.model.extra.lora_A.weight": torch.ones(1)})),
+        "another base.*no such layer",
+    ),
+    "not a number": (
+        lambda f: edit_tensors(f, lambda t: t[first_key(t)].view(-1)[0:1].fill_(float("nan"))),
+        "not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "says"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_folder_is_named_and_leaves_no_trace(
+    base: Base, folder: Path, spoil: Callable[[Path], object], says: str
+) -> None:
+    spoil(folder)
+    with pytest.raises(AdapterError, match=says) as caught:
+        base.adapters.load("broken", folder)
+    assert str(folder) in caught.value.what
+    assert caught.value.fix
+    assert base.adapters.configs == {}
+    assert all(not layer.scales for layer in base.adapters.layers.values())
+
+
+def test_an_adapter_of_another_base_is_refused(folder: Path) -> None:
+    with pytest.raises(AdapterError, match="belongs to another base"):
+        models.tiny_gemma().adapters.load("foreign", folder)
+
+
+def test_names_that_are_taken_unknown_or_in_use_are_refused(base: Base, folder: Path) -> None:
+    adapters = base.adapters
+    adapters.create("a", SHAPE, seed=0)
+    for taken in (lambda: adapters.create("a", SHAPE, seed=1), lambda: adapters.load("a", folder)):
+        with pytest.raises(AdapterError, match="'a' is loaded already"):
+            taken()
+    with adapters.use("a"), pytest.raises(AdapterError, match="'a' is in use"):
+        adapters.drop("a")
+    adapters.drop("a")
+    with pytest.raises(AdapterError, match=r"No adapter 'a' is loaded \(loaded: none\)"):
+        adapters.drop("a")
+
+
+@pytest.mark.parametrize("call", ["use", "tensors", "parameters", "save"])
+def test_an_unknown_adapter_is_refused_by_every_verb(base: Base, tmp_path: Path, call: str) -> None:
+    def ask() -> object:
+        if call == "save":
+            return base.adapters.save("nobody", tmp_path / "out", base="tiny")
+        if call == "use":
+            return base.adapters.use("nobody").__enter__()
+        asked = getattr(base.adapters, call)("nobody")
+        return list(asked) if isinstance(asked, Iterator) else asked
+
+    with pytest.raises(AdapterError, match="No adapter 'nobody'"):
+        ask()
+
+
+def test_a_model_without_linear_layers_is_refused() -> None:
+    small = GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0)
+    gpt2 = GPT2LMHeadModel(small)
+    with pytest.raises(BaseError, match="GPT2LMHeadModel has no torch.nn.Linear"):
+        Adapters(gpt2, gpt2.lm_head)
+
+
+def test_read_folder_needs_no_model(folder: Path) -> None:
+    config, tensors = read_folder(folder)
+    assert (config, config.scale, len(tensors)) == (SHAPE, 3.0, 28)

@@ -1,0 +1,170 @@
+"""The two kernels against what they stand for, in value and gradient."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mien.base import maths
+from mien.base.maths import block_attention, token_nll
+from mien.base.model import Base, Flat
+
+SEQUENCES = ([5, 6, 7], list(range(10, 33)), [40], [50, 51, 52, 53, 54, 55, 56])
+
+
+def base_of(name: str, request: pytest.FixtureRequest) -> Base:
+    base: Base = request.getfixturevalue(name)
+    return base
+
+
+@torch.no_grad()
+def flat_hidden(base: Base, sequences: tuple[list[int], ...]) -> tuple[Tensor, ...]:
+    """Last hidden states of sequences laid end to end, cut apart again."""
+    flat = Flat.of([(ids, []) for ids in sequences])
+    with base._blockwise():
+        out = base.model.base_model(
+            input_ids=flat.tokens[None],
+            position_ids=flat.positions[None],
+            use_cache=False,
+            blocks=flat.blocks,
+        )
+    return out.last_hidden_state[0].split(list(flat.blocks))
+
+
+@pytest.mark.parametrize("name", ["tiny_base", "tiny_gemma"])
+@torch.no_grad()
+def test_sequences_end_to_end_equal_each_sequence_alone(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    base = base_of(name, request)
+    for ids, hidden in zip(SEQUENCES, flat_hidden(base, SEQUENCES), strict=True):
+        alone = base.model.base_model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        torch.testing.assert_close(hidden, alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["tiny_base", "tiny_gemma"])
+def test_a_neighbour_in_the_batch_changes_nothing(name: str, request: pytest.FixtureRequest) -> None:
+    base = base_of(name, request)
+    ours = flat_hidden(base, (SEQUENCES[1], [9, 9, 9]))[0]
+    torch.testing.assert_close(ours, flat_hidden(base, (SEQUENCES[1], [200]))[0])
+
+
+def test_the_window_of_the_tiny_gemma_is_shorter_than_what_is_tested(tiny_gemma: Base) -> None:
+    assert tiny_gemma.model.config.sliding_window < len(SEQUENCES[1])
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float | None) -> Tensor:
+    """Softmax written out for one sequence: (heads, tokens, head_dim)."""
+    length = q.shape[1]
+    back = torch.arange(length)[:, None] - torch.arange(length)
+    hidden = (back < 0) | (back >= (window or length))
+    scores = q @ k.transpose(1, 2) * (scale or 1 / math.sqrt(q.shape[2]))
+    return torch.as_tensor(scores.masked_fill(hidden, float("-inf")).softmax(-1) @ v)
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 50])
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_block_attention_equals_softmax_written_out(window: int | None, scale: float | None) -> None:
+    torch.manual_seed(0)
+    blocks = (4, 1, 7)
+    q, k, v = torch.randn(1, 6, 12, 8), torch.randn(1, 2, 12, 8), torch.randn(1, 2, 12, 8)
+    ours, weights = block_attention(
+        nn.Identity(), q, k, v, None, blocks=blocks, scaling=scale, sliding_window=window
+    )
+    wide = [each[0].repeat_interleave(3, dim=0) for each in (k, v)]
+    parts = zip(*(each.split(list(blocks), dim=1) for each in (q[0], *wide)), strict=True)
+    expected = torch.cat([plain_attention(*part, window, scale) for part in parts], dim=1)
+    torch.testing.assert_close(ours[0].transpose(0, 1), expected)
+    assert weights is None
+
+
+def test_the_models_own_attention_is_back_after_a_blockwise_pass(tiny_base: Base) -> None:
+    before = tiny_base.model.config._attn_implementation
+    with pytest.raises(RuntimeError), tiny_base._blockwise():
+        raise RuntimeError
+    assert tiny_base.model.config._attn_implementation == before
+
+
+def test_a_vocabulary_of_three_words_worked_by_hand() -> None:
+    # logits = W h with h = (1, 2) and rows (0, 0), (ln 2, 0), (0, ln 5 / 2): 0, ln 2, ln 5.
+    # Their exponentials are 1, 2 and 5, which add up to 8, so p = 1/8, 2/8, 5/8, and
+    # -log p of the middle word is ln 8 - ln 2 = ln 4.
+    # d(-log p)/d logits = p - (0, 1, 0) = (1/8, -6/8, 5/8); times W:
+    # d/dh = (-6/8 ln 2, 5/8 * ln 5 / 2).
+    hidden = torch.tensor([[1.0, 2.0]], requires_grad=True)
+    weight = torch.tensor([[0.0, 0.0], [math.log(2), 0.0], [0.0, math.log(5) / 2]])
+    nll = token_nll(hidden, weight, torch.tensor([1]))
+    nll.sum().backward()
+    assert nll.item() == pytest.approx(math.log(4), abs=1e-6)
+    expected = torch.tensor([[-0.75 * math.log(2), 5 / 16 * math.log(5)]])
+    torch.testing.assert_close(hidden.grad, expected)
+
+
+def nll_and_slope(hidden: Tensor, weight: Tensor, targets: Tensor, upstream: Tensor) -> list[Tensor]:
+    hidden = hidden.clone().requires_grad_()
+    nll = token_nll(hidden, weight, targets)
+    return [nll.detach(), *torch.autograd.grad(nll, hidden, upstream)]
+
+
+def sample(n: int, d: int, vocabulary: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return (
+        torch.randn(n, d, generator=g),
+        torch.randn(vocabulary, d, generator=g),
+        torch.randint(vocabulary, (n,), generator=g),
+        torch.randn(n, generator=g),
+    )
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(1, 9), d=st.integers(1, 6), vocabulary=st.integers(1, 40), seed=st.integers(0, 99))
+def test_token_nll_equals_cross_entropy_in_value_and_gradient(
+    n: int, d: int, vocabulary: int, seed: int
+) -> None:
+    hidden, weight, targets, upstream = sample(n, d, vocabulary, seed)
+    ours = nll_and_slope(hidden, weight, targets, upstream)
+    hidden.requires_grad_()
+    theirs = cross_entropy(hidden @ weight.t(), targets, reduction="none")
+    (slope,) = torch.autograd.grad(theirs, hidden, upstream)
+    torch.testing.assert_close(ours[0], theirs.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours[1], slope, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 6, 7, 100])
+def test_where_the_chunks_end_changes_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = sample(7, 5, 30)
+    whole = nll_and_slope(*parts)
+    monkeypatch.setattr(maths, "_CHUNK_BYTES", rows * 4 * 30)
+    for ours, expected in zip(nll_and_slope(*parts), whole, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_a_vocabulary_larger_than_a_chunk_is_taken_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maths, "_CHUNK_BYTES", 1)
+    assert token_nll(*sample(3, 2, 50)[:3]).shape == (3,)
+
+
+def test_huge_logits_stay_finite() -> None:
+    hidden = torch.tensor([[1e4], [-1e4]], requires_grad=True)
+    nll = token_nll(hidden, torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 0]))
+    nll.sum().backward()
+    assert nll.tolist() == [0.0, 2e4]
+    assert torch.isfinite(hidden.grad).all()
+
+
+def test_without_gradients_nothing_is_kept() -> None:
+    nll = token_nll(*sample(3, 2, 9)[:3])
+    assert not nll.requires_grad
+
+
+def test_nothing_to_learn_gives_an_empty_answer() -> None:
+    hidden = torch.empty(0, 4, requires_grad=True)
+    nll = token_nll(hidden, torch.randn(9, 4), torch.empty(0, dtype=torch.long))
+    nll.sum().backward()
+    assert nll.shape == (0,)
