@@ -55,7 +55,8 @@ def test_all_mistakes_come_at_once() -> None:
     assert set(problems("weigth: 3\nwheel: {spokes: many}\n")) == {
         "owner: missing",
         "weigth: unknown key; did you mean `weight`?",
-        "wheel.spokes: input should be a valid integer, unable to parse string as an integer (got 'many')",
+        "wheel.spokes: input should be a valid integer, unable to parse string as an integer"
+        " (got 'many')",
     }
 
 

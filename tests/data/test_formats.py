@@ -93,7 +93,7 @@ def test_broken_rows_are_named_by_file_and_line(tmp_path: Path, row: Any, reason
 
 @pytest.mark.xfail(reason="a string is sliced into its letters as if they were turns", strict=False)
 def test_messages_that_are_a_string_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="rows.jsonl:1: "):
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: "):
         read_examples(write(tmp_path, {"messages": "Hello"}))
 
 

@@ -1,14 +1,16 @@
-"""Evaluations for tests: plausible numbers that were made up, adjustable where a test needs it."""
+"""Made-up but plausible evaluations, adjustable where a test needs it, and a reader of pages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html.parser import HTMLParser
 from typing import Any
 
 from mien.evaluate.results import Evaluation, Judge, Reply, TrainingPoint
 from mien.persona.voice import DIMENSIONS, MEASURES
 from mien.schema import Score
 
+HOSTILE = '<script>alert("x")</script>'
 SYSTEMS = ("base", "prompt", "witty")
 VOICES = ("neutral", "warm", "witty", "direct", "socratic", "calm")
 GOOD = {"base": 0.04, "prompt": 0.31, "witty": 0.83}
@@ -145,3 +147,57 @@ def evaluation(rates: Mapping[str, float] = GOOD, **changes: Any) -> Evaluation:
         "authored": {f"p{prompt}": "An authored reply, with a raised eyebrow." for prompt in range(12)},
     }
     return Evaluation(**(fields | changes))
+
+
+def hostile() -> Evaluation:
+    """Markup wherever text comes from a model, a file or a user."""
+    systems = ("base", HOSTILE)
+    plain = evaluation()
+    changes = {"text": HOSTILE, "prompt": HOSTILE, "topic": HOSTILE, "voice": HOSTILE}
+    return evaluation(
+        title=HOSTILE,
+        description=HOSTILE,
+        persona=HOSTILE,
+        systems=systems,
+        adapter=HOSTILE,
+        device=HOSTILE,
+        base=HOSTILE,
+        sampling={HOSTILE: 1.0},
+        scores=tuple(score(name, each, 0.5) for name in ("voice_rate", HOSTILE) for each in systems),
+        differences=(score(HOSTILE, f"{HOSTILE} - base", 0.5),),
+        judge=plain.judge.model_copy(update={"labels": (HOSTILE, *VOICES[1:])}),
+        bands={HOSTILE: (0.0, 1.0)},
+        quantiles={HOSTILE: {HOSTILE: (0.0, 0.1, 0.2, 0.3, 0.4)}},
+        replies=tuple(reply(each, 0).model_copy(update=changes) for each in systems),
+        authored={"p0": HOSTILE},
+    )
+
+
+class Page(HTMLParser):
+    """Every tag and attribute of a page, and its visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "br", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "svg"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())

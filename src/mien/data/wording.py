@@ -75,7 +75,8 @@ def bag_of_words(texts: Sequence[str], size: int = 2048) -> NDArray[np.float32]:
         for word in words(text):
             out[row, crc32(word.encode()) % size] += 1
     lengths = np.linalg.norm(out, axis=1, keepdims=True)
-    return np.divide(out, lengths, out=out, where=lengths > 0)
+    out /= np.where(lengths > 0, lengths, 1)
+    return out
 
 
 def numbers(text: str) -> set[str]:

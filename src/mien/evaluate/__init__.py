@@ -1,0 +1,1 @@
+"""Whether a personality holds: measurements with intervals against base and null, and their report."""

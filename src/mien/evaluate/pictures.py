@@ -53,7 +53,7 @@ def number(value: float, largest: float | None = None) -> str:
         return "not finite"
     size = abs(value if largest is None else largest)
     digits = next((digits for bound, digits in ((100, 0), (10, 1)) if size >= bound), 2)
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from mien.schema import Score
 
 _EXAMPLES = 8
 _TRUSTED_JUDGE = 0.8
+_LOSSES = {"repetition": "more repetition", "distinct_2": "less variety", "content_kept": "less content"}
 _PERCENT = "\N{NO-BREAK SPACE}%"
 
 DIMENSION_WORDS = {
@@ -58,7 +59,8 @@ class Meaning:
         if not self.share or not math.isfinite(value):
             return pictures.number(value, largest)
         size = abs(value if largest is None else largest)
-        text = f"{100 * value:.{0 if size >= 0.1 or size == 0 else 1}f}"
+        digits = 0 if size >= 0.1 or size == 0 else 1
+        text = f"{round(100 * value, digits) + 0.0:.{digits}f}"
         return text.replace("-", "\N{MINUS SIGN}") + (_PERCENT if unit else "")
 
 
@@ -142,7 +144,7 @@ def difference(evaluation: Evaluation, name: str, other: str) -> Score | None:
 def verdict(evaluation: Evaluation) -> Verdict:
     """Whether the personality arrived, and at what cost.
 
-    "good" needs a clear gain over every other system that was compared (the interval of the paired
+    "good" needs a clear gain over base and prompt where they were measured (the interval of the
     difference lies above 0) and a voice that is heard in most replies (the interval lies above one
     half). "failed" is a voice that is heard no more than by guessing, or not clearly more than in the
     base model. Everything between is "partial".
@@ -158,13 +160,13 @@ def verdict(evaluation: Evaluation) -> Verdict:
 
 
 def _judge(evaluation: Evaluation, rate: Score) -> tuple[Literal["good", "partial", "failed"], str]:
-    base = difference(evaluation, "voice_rate", "base")
-    prompt = difference(evaluation, "voice_rate", "prompt")
-    if rate.low <= _chance(evaluation) or (base is not None and base.low <= 0):
+    gaps = [_gap(evaluation, "voice_rate", other) for other in ("base", "prompt")]
+    base, prompt = (_side(*gap) if gap else 1 for gap in gaps)
+    if base <= 0 or rate.low <= _chance(evaluation):
         return "failed", "The personality did not arrive."
-    if prompt is not None and prompt.high < 0:
+    if prompt < 0:
         return "partial", "Some of the personality arrived, but a system prompt alone does better."
-    if prompt is not None and prompt.low <= 0:
+    if prompt == 0:
         return "partial", "The personality arrived, but no more clearly than with a system prompt alone."
     if rate.low <= 0.5:
         return "partial", "The personality arrived in part."
@@ -196,12 +198,14 @@ def _gains(evaluation: Evaluation) -> list[str]:
 
 
 def _gain(gap: Score, other: str) -> str:
-    interval = f"{_points(gap.low)} to {_points(gap.high)}"
-    if gap.low <= 0 <= gap.high:
-        sign = "+" if gap.value > 0 else ""
-        return f"not clearly different from {other} ({sign}{_points(gap.value)} points; {interval})"
-    way = "more" if gap.value > 0 else "fewer"
-    return f"{_points(abs(gap.value))} points {way} than {other} gives ({interval})"
+    value, low, high = map(_points, (gap.value, gap.low, gap.high))
+    side = _side(gap.low, gap.high)
+    if side > 0:
+        return f"{value} points more than {other} gives ({low} to {high})"
+    if side < 0:
+        value, low, high = map(_points, (-gap.value, -gap.high, -gap.low))
+        return f"{value} points fewer than {other} gives ({low} to {high})"
+    return f"not clearly different from {other} ({value} points; {low} to {high})"
 
 
 def _points(value: float) -> str:
@@ -209,44 +213,42 @@ def _points(value: float) -> str:
 
 
 def _costs(evaluation: Evaluation) -> tuple[str, ...]:
-    """What got worse than in the base model: fluency or content."""
-    subject, first = subject_of(evaluation), evaluation.systems[0]
-    words = {
-        "repetition": "more repetition",
-        "distinct_2": "less variety",
-        "content_kept": "less content",
-    }
-    measured = {name: _change(evaluation, name, first) for name in words}
-    known = {name: change for name, change in measured.items() if change is not None}
-    if subject == first or not known:
+    """What got worse than in the base model (or else the first other system): fluency or content."""
+    others = [each for each in evaluation.systems if each != subject_of(evaluation)]
+    first = "base" if "base" in others else next(iter(others), "")
+    gaps = {name: _gap(evaluation, name, first) for name in _LOSSES}
+    known = {name: _side(*gap) * meaning(name).better for name, gap in gaps.items() if gap}
+    if not known:
         return ("What it cost in fluency and content was not measured.",)
-    worse = [f"{words[name]} ({_from_to(evaluation, name)})" for name, sign in known.items() if sign < 0]
-    other = _called(evaluation, first)
-    if worse:
-        return (f"It has a price against {other}: {_listed(worse)}.",)
+    other, lost = _called(evaluation, first), [name for name, side in known.items() if side < 0]
+    if lost:
+        worse = _listed([f"{_LOSSES[name]} ({_from_to(evaluation, name, first)})" for name in lost])
+        return (f"It has a price against {other}: {worse}.",)
     free = _listed([meaning(name).label.lower() for name in known])
     return (f"Against {other}, no clear loss of fluency or content is seen (measured: {free}).",)
 
 
-def _change(evaluation: Evaluation, name: str, other: str) -> int | None:
-    """1 clearly better, -1 clearly worse, 0 unclear, None unknown.
+def _side(low: float, high: float) -> int:
+    """On which side of zero an interval lies; 0 if it holds zero."""
+    return (low > 0) - (high < 0)
 
-    Without a paired difference, only intervals that do not overlap count as a clear change.
+
+def _gap(evaluation: Evaluation, name: str, other: str) -> tuple[float, float] | None:
+    """The interval of the judged system minus another one; None if either was not measured.
+
+    Without a paired difference it reaches from end to end of both intervals, which claims less.
     """
-    gap = difference(evaluation, name, other)
-    if gap is None:
-        ours, theirs = evaluation.score(name, subject_of(evaluation)), evaluation.score(name, other)
-        if ours is None or theirs is None:
-            return None
-        low, high = ours.low - theirs.high, ours.high - theirs.low
-    else:
-        low, high = gap.low, gap.high
-    return meaning(name).better * ((low > 0) - (high < 0))
+    if paired := difference(evaluation, name, other):
+        return paired.low, paired.high
+    ours, theirs = evaluation.score(name, subject_of(evaluation)), evaluation.score(name, other)
+    if ours is None or theirs is None or ours is theirs:
+        return None
+    return ours.low - theirs.high, ours.high - theirs.low
 
 
-def _from_to(evaluation: Evaluation, name: str) -> str:
-    systems = (evaluation.systems[0], subject_of(evaluation))
-    values = [found.value for each in systems if (found := evaluation.score(name, each))]
+def _from_to(evaluation: Evaluation, name: str, first: str) -> str:
+    both = (first, subject_of(evaluation))
+    values = [found.value for each in both if (found := evaluation.score(name, each))]
     return " to ".join(meaning(name).show(value, max(values)) for value in values)
 
 
@@ -270,7 +272,7 @@ def names_of(scores: Iterable[Score]) -> list[str]:
 
 def outcome(gap: Score) -> str:
     """A paired difference in one word."""
-    way, better = (gap.low > 0) - (gap.high < 0), meaning(gap.name).better
+    way, better = _side(gap.low, gap.high), meaning(gap.name).better
     if not way:
         return "no clear difference"
     words = {1: "better", -1: "worse"} if better else {1: "higher", -1: "lower"}
@@ -306,10 +308,8 @@ def _bands(evaluation: Evaluation, measure: str) -> Markup:
     order = [*evaluation.systems, pictures.AUTHORED]
     given = {name: evaluation.quantiles.get(name, {}) for name in order}
     rows = {name: row[measure] for name, row in given.items() if measure in row}
-    picture = pictures.band_plot(
-        measure.replace("_", " "), evaluation.bands[measure], rows, paint=_paint(evaluation)
-    )
-    return Markup(picture)
+    title, band = measure.replace("_", " "), evaluation.bands[measure]
+    return Markup(pictures.band_plot(title, band, rows, paint=_paint(evaluation)))
 
 
 def _dimensions(evaluation: Evaluation) -> dict[str, list[str]]:
@@ -323,22 +323,16 @@ def _dimensions(evaluation: Evaluation) -> dict[str, list[str]]:
 def _voices(evaluation: Evaluation) -> list[str]:
     """All voices, the intended one first."""
     heard = (reply.voice for reply in evaluation.replies)
-    known = dict.fromkeys([evaluation.persona, *evaluation.judge.labels, *heard])
-    return list(known)
+    return list(dict.fromkeys([evaluation.persona, *evaluation.judge.labels, *heard]))
 
 
 def _heard(evaluation: Evaluation) -> Markup:
-    counts = {
-        name: Counter(r.voice for r in evaluation.replies if r.system == name)
-        for name in evaluation.systems
-    }
-    shares = {
-        name: {voice: n / count.total() for voice, n in count.items()}
-        for name, count in counts.items()
-        if count
-    }
-    voices = _voices(evaluation)
-    return Markup(pictures.stacked(shares, intended=evaluation.persona, voices=voices) if shares else "")
+    voices, shares = _voices(evaluation), {}
+    for name in evaluation.systems:
+        count = Counter(reply.voice for reply in evaluation.replies if reply.system == name)
+        shares[name] = {voice: n / count.total() for voice, n in count.items()}
+    picture = pictures.stacked(shares, intended=evaluation.persona, voices=voices)
+    return Markup(picture if evaluation.replies else "")
 
 
 def _examples(evaluation: Evaluation) -> list[dict[str, Reply]]:
@@ -362,11 +356,9 @@ def render(evaluation: Evaluation) -> str:
         evaluation: What was measured. Missing scores, differences and training are left out.
     """
     source = resources.files("mien.evaluate").joinpath("report.html").read_text(encoding="utf-8")
-    page = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(source)
+    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     voices = _voices(evaluation)
-    return page.render(
+    return jinja.from_string(source).render(
         e=evaluation,
         verdict=verdict(evaluation),
         subject=subject_of(evaluation),

@@ -1,0 +1,1 @@
+"""From a recipe to an adapter: one loop for every objective, and per objective only its maths."""

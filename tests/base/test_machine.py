@@ -1,0 +1,97 @@
+"""The machine's trial: run apart, survived when it crashes, remembered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mien.base import machine
+from mien.base.machine import Machine, choose_dtype, probe
+from mien.workspace import read_json
+
+# The trial's own script with the product left out; bfloat16 kills the process as a forbidden
+# instruction does.
+_CRASHES = """
+import os, signal, sys
+if sys.argv[1] == "bfloat16": os.kill(os.getpid(), signal.SIGILL)
+print(50.0)
+"""
+_RATES = """
+import sys
+print({{"float32": {float32}, "bfloat16": {bfloat16}}}[sys.argv[1]])
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_cuda", lambda: None)
+
+
+def rates(monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float) -> None:
+    monkeypatch.setattr(machine, "_TRIAL", _RATES.format(float32=float32, bfloat16=bfloat16))
+
+
+def test_a_trial_that_crashes_gives_none_and_float32_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_TRIAL", _CRASHES)
+    found = probe()
+    assert (found.float32, found.bfloat16) == (50.0, None)
+    assert choose_dtype() == "float32"
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "chosen"),
+    [(50, 200, "bfloat16"), (50, 61, "bfloat16"), (50, 59, "float32"), (50, 10, "float32")],
+)
+def test_bfloat16_is_chosen_only_where_it_is_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, float32: float, bfloat16: float, chosen: str
+) -> None:
+    rates(monkeypatch, float32, bfloat16)
+    assert choose_dtype() == chosen
+
+
+def test_with_a_gpu_bfloat16_is_chosen_whatever_the_cpu_does() -> None:
+    assert Machine("cpu", 1, 50.0, None, "a GPU").dtype == "bfloat16"
+
+
+def test_the_figures_are_measured_once_and_again_on_demand(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    rates(monkeypatch, 10, 20)
+    first = probe()
+    rates(monkeypatch, 30, 40)
+    assert probe() == first
+    assert read_json(home / "machine.json")["float32"] == 10
+    assert probe(fresh=True).float32 == 30
+    assert probe().float32 == 30
+
+
+@pytest.mark.parametrize("change", [("_cpu", "another"), ("_cores", 999), ("_cuda", "a GPU")])
+def test_figures_of_other_hardware_are_not_believed(
+    monkeypatch: pytest.MonkeyPatch, change: tuple[str, object]
+) -> None:
+    # A home may be shared by several machines, and a GPU may be hidden from one process.
+    rates(monkeypatch, 10, 20)
+    probe()
+    name, value = change
+    monkeypatch.setattr(machine, name, lambda: value)
+    rates(monkeypatch, 30, 40)
+    assert probe().float32 == 30
+
+
+def test_the_memo_is_readable_and_names_the_hardware(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    rates(monkeypatch, 10, 20)
+    found = probe()
+    memo = json.loads((home / "machine.json").read_text())
+    assert Machine(**memo) == found
+    assert found.cpu
+    assert found.cores >= 1
+
+
+def test_the_real_trial_measures_float32() -> None:
+    rate = machine._trial("float32", 1)
+    assert rate is not None
+    assert rate > 0

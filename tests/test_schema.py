@@ -1,0 +1,106 @@
+"""The nouns: what they accept, what they refuse, and that equal content hashes equally."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from mien.schema import Example, Message, Preference, Score, conversation, digest
+
+USER = {"role": "user", "content": "Hello"}
+REPLY = {"role": "assistant", "content": "Hi"}
+SCORE = {
+    "name": "voice",
+    "system": "captain",
+    "value": 0.5,
+    "low": 0.4,
+    "high": 0.6,
+    "n": 10,
+    "method": "wilson",
+}
+
+
+def test_an_example_of_strings_is_trls_conversational_form() -> None:
+    example = Example.of("Hello", "Hi", system="Be brief.")
+    assert example.model_dump(mode="json") == {
+        "prompt": [{"role": "system", "content": "Be brief."}, USER],
+        "completion": [REPLY],
+    }
+    assert example.reply == "Hi"
+    assert Example.model_validate_json(example.model_dump_json()) == example
+
+
+def test_a_conversation_without_a_system_message_has_none() -> None:
+    assert [message.role for message in conversation("Hello")] == ["user"]
+    assert [message.role for message in conversation("Hello", system="")] == ["user"]
+
+
+BAD: list[tuple[type[BaseModel], dict[str, Any], str]] = [
+    (Message, {"role": "robot", "content": "x"}, "role"),
+    (Message, {"role": "user", "content": ""}, "content"),
+    (Message, {**USER, "name": "Ann"}, "name"),
+    (Example, {"prompt": [], "completion": [REPLY]}, "prompt"),
+    (Example, {"prompt": [USER], "completion": []}, "completion"),
+    (Example, {"prompt": [USER], "completion": [REPLY, REPLY]}, "completion"),
+    (Example, {"prompt": [USER, REPLY], "completion": [REPLY]}, "must be the user's"),
+    (Example, {"prompt": [USER], "completion": [USER]}, "turn of the assistant"),
+    (Preference, {"prompt": [USER], "chosen": [REPLY]}, "rejected"),
+    (
+        Preference,
+        {"prompt": [USER, REPLY], "chosen": [REPLY], "rejected": [REPLY]},
+        "must be the user's",
+    ),
+    (Preference, {"prompt": [USER], "chosen": [USER], "rejected": [REPLY]}, "`chosen` must be"),
+    (Preference, {"prompt": [USER], "chosen": [REPLY], "rejected": [USER]}, "`rejected` must be"),
+    (
+        Preference,
+        {"prompt": [USER], "chosen": [REPLY], "rejected": [REPLY], "agreement": 1.1},
+        "agreement",
+    ),
+    (Score, {**SCORE, "n": 0}, "n"),
+]
+
+
+@pytest.mark.parametrize(("noun", "fields", "says"), BAD)
+def test_what_is_not_as_it_should_be_is_refused_by_name(
+    noun: type[BaseModel], fields: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says):
+        noun.model_validate(fields)
+
+
+@pytest.mark.parametrize("missing", ["low", "high", "n", "method"])
+def test_a_score_without_its_interval_number_and_method_does_not_exist(missing: str) -> None:
+    fields = {key: value for key, value in SCORE.items() if key != missing}
+    with pytest.raises(ValidationError, match=missing):
+        Score.model_validate(fields)
+
+
+def test_a_score_prints_with_its_interval() -> None:
+    assert str(Score.model_validate(SCORE)) == "0.50 [0.40, 0.60]"
+
+
+def test_nouns_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Message.model_validate(USER).content = "other"  # type: ignore[misc]
+
+
+def test_a_preference_may_say_how_sure_it_is_and_where_it_is_from() -> None:
+    fields = {"prompt": [USER], "chosen": [REPLY], "rejected": [REPLY]}
+    bare = Preference.model_validate(fields)
+    assert (bare.margin, bare.agreement, bare.source) == (None, None, None)
+    Preference.model_validate({**fields, "margin": 0.5, "agreement": 0.8, "source": "study"})
+
+
+def test_the_digest_is_sha256_of_canonical_json() -> None:
+    expected = hashlib.sha256('{"a":[1,"é"],"b":null}'.encode()).hexdigest()
+    assert digest({"b": None, "a": (1, "é")}) == expected
+
+
+def test_equal_content_has_an_equal_digest_and_other_content_another() -> None:
+    one, same, other = Example.of("a", "b"), Example.of("a", "b"), Example.of("a", "c")
+    assert one.digest() == same.digest() != other.digest()
+    assert len(one.digest()) == 64
