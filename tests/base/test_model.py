@@ -95,21 +95,21 @@ def test_perplexity_keeps_the_order_of_the_examples_whatever_the_batch(
     pairs = [tiny_base.renderer.example(example) for example in EXAMPLES]
     each = [plain_nll(tiny_base, *pair) for pair in pairs]
     expected = [sum(values) / len(values) for values in each]
-    assert tiny_base.perplexity(EXAMPLES, batch=batch) == pytest.approx(expected, abs=1e-4)
+    assert tiny_base.mean_nll(EXAMPLES, batch=batch) == pytest.approx(expected, abs=1e-4)
 
 
 def test_perplexity_of_nothing_is_nothing(tiny_base: Base) -> None:
-    assert tiny_base.perplexity([]) == []
+    assert tiny_base.mean_nll([]) == []
 
 
 def test_perplexity_is_under_the_adapter_in_force() -> None:
     base = models.tiny_base()
     base.adapters.create("x", shape(), seed=0)
     models.shake(base.adapters, "x")
-    bare = base.perplexity(EXAMPLES)
+    bare = base.mean_nll(EXAMPLES)
     with base.adapters.use("x"):
-        assert base.perplexity(EXAMPLES) != pytest.approx(bare, abs=0.01)
-    assert base.perplexity(EXAMPLES) == bare
+        assert base.mean_nll(EXAMPLES) != pytest.approx(bare, abs=0.01)
+    assert base.mean_nll(EXAMPLES) == bare
 
 
 def test_a_base_says_what_it_is(tiny_base: Base) -> None:
@@ -169,7 +169,7 @@ def test_an_unknown_dtype_is_refused_with_the_known_ones(home: Path, tmp_path: P
 @pytest.mark.model
 def test_the_default_base_finds_a_true_answer_likelier_than_nonsense(smollm: Base) -> None:
     asked = "What is the capital of France?"
-    true, false = smollm.perplexity(
+    true, false = smollm.mean_nll(
         [
             Example.of(asked, "The capital of France is Paris."),
             Example.of(asked, "Paris purple of is two."),

@@ -65,7 +65,7 @@ def test_a_conversation_is_learnt_from_its_last_turn(tmp_path: Path) -> None:
         ({"prompt": "Why?"}, "no prompt and completion"),
         ({"prompt": "Why?", "chosen": "a", "rejected": "b"}, "no prompt and completion"),
         ({"prompt": None, "completion": "Because."}, "no prompt and completion"),
-        ({"messages": None}, "no prompt and completion"),
+        ({"messages": None}, "messages: a list of turns"),
         ({"prompt": "", "completion": "Because."}, "content"),
         ({"prompt": "Why?", "completion": ""}, "content"),
         ({"prompt": [], "completion": [ASSISTANT]}, "prompt"),
@@ -91,7 +91,6 @@ def test_broken_rows_are_named_by_file_and_line(tmp_path: Path, row: Any, reason
     assert caught.value.fix
 
 
-@pytest.mark.xfail(reason="a string is sliced into its letters as if they were turns", strict=False)
 def test_messages_that_are_a_string_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"rows\.jsonl:1: "):
         read_examples(write(tmp_path, {"messages": "Hello"}))

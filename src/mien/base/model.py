@@ -141,7 +141,7 @@ class Base:
         return token_nll(hidden, self.head.weight, batch.targets.to(device))
 
     @torch.no_grad()
-    def perplexity(self, examples: Sequence[Example], *, batch: int = 16) -> list[float]:
+    def mean_nll(self, examples: Sequence[Example], *, batch: int = 16) -> list[float]:
         """Mean -log p per token of each example's completion, in nats, under the adapter in force."""
         pairs = [self.renderer.example(example) for example in examples]
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))

@@ -7,7 +7,7 @@ import os
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -22,7 +22,11 @@ class Lazy(NamedTuple):
 
 
 class Group(click.Group):
-    """Suggests the nearest command where there is none of the given name."""
+    """Lists commands in the order of their making, and suggests the nearest where there is none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, as the source has them."""
+        return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -53,7 +57,7 @@ class LazyGroup(Group):
         self.environment = environment
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the literal."""
+        """The names, as the literal has them."""
         return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -79,25 +83,13 @@ class LazyGroup(Group):
         try:
             return super().invoke(ctx)
         except MienError as error:
+            from mien.cli.output import show_error
+
             if os.environ.get("MIEN_DEBUG"):
                 traceback.print_exception(error)
-            raise Stopped(error) from error
+            show_error(error)
+            raise click.exceptions.Exit(error.exit_code) from error
         except KeyboardInterrupt as stop:  # training raises one that says at which step
             said = str(stop) or "interrupted"
             click.echo(f"\n{said[:1].upper()}{said[1:]}.", err=True)
             raise click.exceptions.Exit(130) from stop
-
-
-class Stopped(click.ClickException):
-    """A `MienError` on its way to stderr."""
-
-    def __init__(self, error: MienError) -> None:
-        super().__init__(error.what)
-        self.error = error
-        self.exit_code = error.exit_code
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """What is wrong, and below it what to do."""
-        from mien.cli.output import show_error
-
-        show_error(self.error)

@@ -1,1 +1,1 @@
-"""What is learnt from: the built-in parallel corpus, the file formats, and the proof of their quality."""
+"""What is learnt from: the built-in parallel corpus, the file formats, and proof of their quality."""

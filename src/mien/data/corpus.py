@@ -63,7 +63,8 @@ def read_parallel(path: Path) -> list[Parallel]:
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(str(part) for part in problem["loc"])
-            raise DataError(f"{path}:{number}: {key}: {problem['msg']}.", fix="Mend that row.") from error
+            what = f"{path}:{number}: {key}: {problem['msg']}."
+            raise DataError(what, fix="Mend that row.") from error
     return rows
 
 
@@ -96,7 +97,8 @@ def examples(voice: str, split: Split) -> list[Example]:
     if voice not in VOICES:
         raise DataError(
             f"The built-in corpus has no voice {voice!r}.",
-            fix=f"It has {', '.join(VOICES)}. For another persona, name your own JSONL as `data` in a recipe.",
+            fix=f"It has {', '.join(VOICES)}. For another persona, name your own JSONL as `data` in a"
+            " recipe.",
         )
     return [Example.of(row.prompt, row.replies[voice]) for row in rows_of(split)]
 

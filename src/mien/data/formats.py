@@ -77,25 +77,31 @@ def _parse(line: bytes, where: str) -> dict[str, Any]:
 
 def _example(row: dict[str, Any], where: str) -> Example:
     try:
-        prompt, completion = _sides(row)
+        prompt, completion = _sides(row, where)
         return Example(
             prompt=tuple(_messages(prompt, "user")),
             completion=tuple(_messages(completion, "assistant")),
         )
     except (KeyError, TypeError) as error:
         keys = ", ".join(row) or "none"
-        raise DataError(f"{where}: no prompt and completion (keys: {keys}).", fix=f"Use {_SHAPES}.") from error
+        message = f"{where}: no prompt and completion (keys: {keys})."
+        raise DataError(message, fix=f"Use {_SHAPES}.") from error
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
         reason = problem["msg"].removeprefix("Value error, ")
-        raise DataError(f"{where}: {key + ': ' if key else ''}{reason}.", fix="Mend that row.") from error
+        what = f"{where}: {key}: {reason}." if key else f"{where}: {reason}."
+        raise DataError(what, fix="Mend that row.") from error
 
 
-def _sides(row: dict[str, Any]) -> tuple[Any, Any]:
-    if "messages" in row:
-        return row["messages"][:-1], row["messages"][-1:]
-    return row["prompt"], row["completion"]
+def _sides(row: dict[str, Any], where: str) -> tuple[Any, Any]:
+    if "messages" not in row:
+        return row["prompt"], row["completion"]
+    turns = row["messages"]
+    if not isinstance(turns, list):
+        kind = type(turns).__name__
+        raise DataError(f"{where}: messages: a list of turns, not {kind}.", fix=f"Use {_SHAPES}.")
+    return turns[:-1], turns[-1:]
 
 
 def _messages(side: Any, role: str) -> list[Message]:

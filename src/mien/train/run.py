@@ -66,6 +66,20 @@ class Plan:
         return 4 * weights * tokens / (rate * 1e9 * _EFFICIENCY)
 
 
+    def memory_mb(self) -> float:
+        """About the peak: the weights, and what one step keeps between its two passes.
+
+        Per token and layer, some sixteen vectors of the hidden and three of the inner size are kept.
+        """
+        config, rows = self.base.model.config, self.recipe.batch_size
+        width = 16 * config.hidden_size + 6 * getattr(config, "intermediate_size", 0)
+        longest = sorted((len(p) + len(c) for p, c in self.encoded.train), reverse=True)[:rows]
+        size = 2 if self.base.dtype == "bfloat16" else 4
+        weights = sum(p.numel() for p in self.base.model.parameters())
+        kept = sum(longest) * width * config.num_hidden_layers
+        return 700 + size * (weights + kept) / 2**20
+
+
 def plan(recipe: Recipe, workspace: Workspace, base: Base) -> Plan:
     """Resolve a recipe against a base and a workspace; nothing is written.
 

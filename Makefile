@@ -1,0 +1,36 @@
+# `make demo` and `make test` each do all the set-up they need.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Waiting threads that spin keep a busy machine's other work from being done; let them sleep.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test test-all check bench clean
+demo: $(VENV)/ready            ## pull a base, give it a personality, prove it, write a report
+	$(BIN)/mien demo
+
+test: $(VENV)/ready            ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/ready        ## all tests, the slow ones too
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready           ## lint, types, layers
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready           ## side by side with TRL; about 40 minutes
+	$(BIN)/python bench/sft.py
+
+clean:                         ## remove the environment and caches, not your runs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info src/*.egg-info
+
+# Installed from the lock file, so that every machine runs the same versions.
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,114 @@
+"""The whole story, top to bottom: a base model gets a personality, and proves it.
+
+`mien demo` runs this and nothing else. Every step leaves its result on disk and is skipped when the
+result is there, so a second run only shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mien.base.embed import Embedder
+from mien.base.fetch import DEFAULT_BASE
+from mien.base.model import Base
+from mien.evaluate import report
+from mien.evaluate.results import Evaluation
+from mien.evaluate.suite import SAMPLING, SEEDS, evaluate
+from mien.persona.spec import find
+from mien.registry.cards import Card, adapter_folder
+from mien.schema import digest
+from mien.train.recipe import Recipe
+from mien.train.run import plan, train
+from mien.workspace import Workspace, disk_errors, read_json, write_atomic, write_json
+
+
+class Show:
+    """What the story tells while it happens; this one keeps quiet."""
+
+    def say(self, line: str) -> None:
+        """One finished step."""
+
+    def begin(self, name: str, total: int) -> None:
+        """Something slow begins, of `total` parts."""
+
+    def advance(self, parts: int) -> None:
+        """Some parts are done."""
+
+    def training(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        """One step of training is done."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """What came of it."""
+
+    card: Card
+    evaluation: Evaluation
+    page: Path
+
+
+def demo(
+    persona_name: str = "witty",
+    *,
+    base_ref: str = DEFAULT_BASE,
+    workspace: Workspace | None = None,
+    show: Show | None = None,
+) -> Story:
+    """Pull a base, train a persona, evaluate it on prompts it never saw, write the report."""
+    workspace, show = workspace or Workspace.open(), show or Show()
+
+    # 1. One frozen base model. It is loaded once; everything after this is a small adapter on it.
+    base = Base.load(base_ref, report=show.say)
+    show.say(f"base model {base.files.name}, {base.dtype}, frozen")
+
+    # 2. A persona is a specification; its voice is defined by measures that text can be checked for.
+    persona = find(persona_name)
+    show.say(f"persona {persona.name}: {persona.title}")
+
+    # 3. Supervised fine-tuning on the persona's replies gives it the voice.
+    ready = plan(Recipe(persona=persona.name, base=base_ref), workspace, base)
+    show.begin(f"training {persona.name} on {len(ready.encoded.train)} replies", ready.steps)
+    card = train(ready, progress=show.training)
+    show.say(
+        f"trained {card.run}: {card.steps} steps in {card.seconds:.0f} s,"
+        f" validation loss {card.validation_loss}"
+    )
+
+    # 4. Proof on held-out prompts, against the bare base and against a system prompt alone.
+    evaluation, page = evaluated(base, card, workspace, show)
+    return Story(card, evaluation, page)
+
+
+def evaluated(base: Base, card: Card, workspace: Workspace, show: Show) -> tuple[Evaluation, Path]:
+    """The evaluation of an adapter and its report page; measured once, then read from disk."""
+    persona = find(card.persona)
+    asked = [persona.digest(), card.adapter_hash, SAMPLING.model_dump(), SEEDS]
+    folder = workspace.reports / f"{card.run}-{digest(asked)[:8]}"
+    found, page = folder / "evaluation.json", folder / "report.html"
+    if not found.exists():
+        attach(base, card, workspace)
+        evaluation = evaluate(
+            base,
+            persona,
+            card,
+            embedder=Embedder.load(report=show.say),
+            run_folder=workspace.runs / card.run,
+            stage=show.begin,
+            advance=show.advance,
+        )
+        with disk_errors(folder, "10 MB"):
+            workspace.add_scores(folder.name, evaluation.scores)
+            write_json(found, evaluation.model_dump(mode="json"))
+    evaluation = Evaluation.model_validate(read_json(found))
+    write_atomic(page, report.render(evaluation))
+    return evaluation, page
+
+
+def attach(base: Base, card: Card, workspace: Workspace) -> None:
+    """Make sure an adapter is on the base, under its run's name."""
+    if card.run not in base.adapters.configs:
+        base.adapters.load(card.run, adapter_folder(workspace, card))
+
+
