@@ -17,6 +17,7 @@ from mien.evaluate import report
 from mien.evaluate.results import Evaluation
 from mien.evaluate.suite import SAMPLING, SEEDS, evaluate
 from mien.persona.spec import find
+from mien.registry.attach import attach
 from mien.registry.cards import Card, adapter_folder
 from mien.schema import digest
 from mien.train.recipe import Recipe
@@ -88,7 +89,7 @@ def evaluated(base: Base, card: Card, workspace: Workspace, show: Show) -> tuple
     folder = workspace.reports / f"{card.run}-{digest(asked)[:8]}"
     found, page = folder / "evaluation.json", folder / "report.html"
     if not found.exists():
-        attach(base, card, workspace)
+        attach(base, card, adapter_folder(workspace, card))
         evaluation = evaluate(
             base,
             persona,
@@ -104,11 +105,3 @@ def evaluated(base: Base, card: Card, workspace: Workspace, show: Show) -> tuple
     evaluation = Evaluation.model_validate(read_json(found))
     write_atomic(page, report.render(evaluation))
     return evaluation, page
-
-
-def attach(base: Base, card: Card, workspace: Workspace) -> None:
-    """Make sure an adapter is on the base, under its run's name."""
-    if card.run not in base.adapters.configs:
-        base.adapters.load(card.run, adapter_folder(workspace, card))
-
-

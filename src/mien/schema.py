@@ -94,6 +94,13 @@ class Score(Strict):
     n: int = Field(ge=1)
     method: str
 
+    @model_validator(mode="after")
+    def _value_inside(self) -> Score:
+        noise = 1e-9 * max(1.0, abs(self.value))
+        if not self.low - noise <= self.value <= self.high + noise:  # so NaN is refused as well
+            raise ValueError(f"low {self.low} <= value {self.value} <= high {self.high} does not hold")
+        return self
+
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 

@@ -96,8 +96,9 @@ def _group(
         raise ValueError(f"{len(values)} values for {len(prompts)} prompts: both must match, not 0")
     order = {prompt: i for i, prompt in enumerate(sorted(set(prompts), key=str))}
     index = np.array([order[prompt] for prompt in prompts])
-    sums = np.bincount(index, weights=np.asarray(values, dtype=float), minlength=len(order))
-    counts = np.bincount(index, minlength=len(order)).astype(float)
+    weights = np.asarray(values, dtype=np.float64)
+    sums = np.bincount(index, weights, len(order)).astype(np.float64)
+    counts = np.bincount(index, minlength=len(order)).astype(np.float64)
     return sums, counts
 
 

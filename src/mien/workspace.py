@@ -11,9 +11,9 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -66,15 +66,15 @@ def _existing(path: Path) -> Path:
 def write_atomic(path: Path, text: str) -> None:
     """Write `text` so that a reader, or a kill, sees the old file or the new one and nothing between."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with partial.open("x", encoding="utf-8") as file:  # unlike tempfile's, of the umask's mode
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
@@ -100,10 +100,15 @@ def _scores_table(db: sqlite3.Connection) -> None:
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_scores_table,)
 
 
-def _migrate(db: sqlite3.Connection) -> None:
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
     db.execute("pragma journal_mode = wal")
     db.execute("begin immediate")
     done = db.execute("pragma user_version").fetchone()[0]
+    if done > len(MIGRATIONS):
+        raise MienError(
+            f"{path}: from a newer mien (schema {done}; this one knows {len(MIGRATIONS)}).",
+            fix="Upgrade mien, or point MIEN_WORKSPACE elsewhere. Nothing was changed.",
+        )
     for version, migrate in enumerate(MIGRATIONS[done:], done + 1):
         migrate(db)
         db.execute(f"pragma user_version = {version}")
@@ -132,11 +137,16 @@ class Workspace:
         return self.root / "reports"
 
     def database(self) -> sqlite3.Connection:
-        """`mien.db`, migrated to the newest schema."""
+        """`mien.db`, migrated to the newest schema.
+
+        Raises:
+            MienError: A newer release has written it.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.root / "mien.db", isolation_level=None)
+        path = self.root / "mien.db"
+        db = sqlite3.connect(path, isolation_level=None)
         try:
-            _migrate(db)
+            _migrate(db, path)
         except BaseException:
             db.close()  # which undoes what was begun and frees the lock
             raise

@@ -62,7 +62,7 @@ def test_the_figures_are_measured_once_and_again_on_demand(
     first = probe()
     rates(monkeypatch, 30, 40)
     assert probe() == first
-    assert read_json(home / "machine.json")["float32"] == 10
+    assert [read_json(memo)["float32"] for memo in (home / "machines").iterdir()] == [10]
     assert probe(fresh=True).float32 == 30
     assert probe().float32 == 30
 
@@ -75,9 +75,11 @@ def test_figures_of_other_hardware_are_not_believed(
     rates(monkeypatch, 10, 20)
     probe()
     name, value = change
-    monkeypatch.setattr(machine, name, lambda: value)
-    rates(monkeypatch, 30, 40)
-    assert probe().float32 == 30
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, name, lambda: value)
+        rates(patch, 30, 40)
+        assert probe().float32 == 30
+    assert probe().float32 == 10  # and do not replace this hardware's own
 
 
 def test_the_memo_is_readable_and_names_the_hardware(
@@ -85,7 +87,8 @@ def test_the_memo_is_readable_and_names_the_hardware(
 ) -> None:
     rates(monkeypatch, 10, 20)
     found = probe()
-    memo = json.loads((home / "machine.json").read_text())
+    (path,) = (home / "machines").iterdir()
+    memo = json.loads(path.read_text())
     assert Machine(**memo) == found
     assert found.cpu
     assert found.cores >= 1

@@ -1,4 +1,4 @@
-"""Turns a GGUF file into a folder that transformers loads fast, with the quantisation marks taken off."""
+"""Turns a GGUF file into a folder that transformers loads fast, without the quantisation marks."""
 
 from __future__ import annotations
 

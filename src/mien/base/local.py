@@ -29,9 +29,7 @@ class LocalChat:
     def stream(self, messages: Sequence[Message]) -> Iterator[str]:
         """The next turn of the assistant, piece by piece."""
         self.seed += 1
-        opening = (
-            (Message(role="system", content=self.system_prompt),) if self.system_prompt else ()
-        )
+        opening = (Message(role="system", content=self.system_prompt),) if self.system_prompt else ()
         recent = self._recent([*opening, *messages])
         with self.base.adapters.use(self.adapter):
             yield from stream(self.base, recent, self.sampling, seed=self.seed)

@@ -53,7 +53,7 @@ class _LoraProduct(torch.autograd.Function):
     """y = x W^T + b + s (x A^T) B^T, for a frozen W and b."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
@@ -66,7 +66,7 @@ class _LoraProduct(torch.autograd.Function):
         return y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, h, weight, a, b = ctx.saved_tensors
         dy = grad.reshape(-1, grad.shape[-1])
         dh = (dy @ b).mul_(ctx.scale)

@@ -38,7 +38,9 @@ def block_attention(
 
     Args:
         module: The attention layer; only its ratio of query to key heads is looked at.
-        query: (1, heads, tokens, head_dim); `key` and `value` may have fewer heads.
+        query: (1, heads, tokens, head_dim).
+        key: As `query`; it may have fewer heads.
+        value: As `key`.
         attention_mask: Unused; the blocks say everything.
         blocks: Tokens in each sequence; their sum is `tokens`.
         scaling: Of the scores; by default 1 / sqrt(head_dim).
@@ -50,7 +52,7 @@ def block_attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
-    parts = zip(*(each.split(list(blocks), dim=2) for each in (query, key, value)), strict=True)
+    parts = zip(*(torch.split(each, list(blocks), dim=2) for each in (query, key, value)), strict=True)
     out = []
     for q, k, v in parts:
         mask = _window(q.shape[2], sliding_window, q.device)
@@ -71,7 +73,7 @@ AttentionInterface.register(BLOCKS, block_attention)
 
 class _TokenNll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         learn = ctx.needs_input_grad[0]
         rows = max(1, _CHUNK_BYTES // (4 * weight.shape[0]))
         nll = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
@@ -90,7 +92,7 @@ class _TokenNll(torch.autograd.Function):
         return nll
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, None, None]:
         (grad,) = ctx.saved_tensors
         return (grad * upstream[:, None].to(grad.dtype), None, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,8 @@ from mien.errors import BaseError, InputError, first_line
 from mien.schema import Example
 
 _UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+# What a model may do to its logits after the output head; `token_nll` knows of none of it.
+_ON_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -72,6 +74,9 @@ class Base:
     """A frozen causal language model, its tokenizer and renderer, and the adapters on it.
 
     Use `Base.load`; the constructor takes the parts, for tests that make their own.
+
+    Raises:
+        BaseError: Its output is more than hidden states times a matrix, or it has no linear layers.
     """
 
     def __init__(self, model: Any, tokenizer: Any, files: BaseFiles) -> None:
@@ -79,7 +84,7 @@ class Base:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.renderer = Renderer(tokenizer)
-        self.head: nn.Module = model.get_output_embeddings()
+        self.head = _plain_head(model)
         self.adapters = Adapters(model, self.head)
 
     @classmethod
@@ -91,6 +96,7 @@ class Base:
         Args:
             ref: As for `pull`.
             dtype: `float32`, `bfloat16`, or `auto` for what this machine computes faster.
+            report: Called with one line per stage.
 
         Raises:
             InputError: `dtype` is none of these.
@@ -115,7 +121,7 @@ class Base:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return torch.device(self.head.weight.device)
+        return self.head.weight.device
 
     @property
     def dtype(self) -> str:
@@ -164,3 +170,18 @@ class Base:
             yield
         finally:
             config._attn_implementation = before
+
+
+def _plain_head(model: Any) -> nn.Linear:
+    """The output head, if a product with its weight is all that makes the logits."""
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    unknown = [key for key in _ON_LOGITS if getattr(config, key, None) not in (None, 1)]
+    if getattr(head, "bias", None) is not None:
+        unknown.append("a bias in its output head")
+    if head is None or unknown:
+        raise BaseError(
+            f"{type(model).__name__} has {unknown[0] if unknown else 'no output head'}, which mien does"
+            " not compute.",
+            fix="Use a model without it: Llama, Qwen, Gemma 3 and SmolLM2 have none.",
+        )
+    return cast(nn.Linear, head)

@@ -28,7 +28,9 @@ _HELP = "/persona NAME  switch      /reset  forget the conversation      /quit  
 
 
 @click.command("chat")
-@click.option("--persona", default="witty", show_default=True, help="A trained persona, `base`, or a run.")
+@click.option(
+    "--persona", default="witty", show_default=True, help="A trained persona, `base`, or a run."
+)
 @click.option("--compare", help="Systems to answer side by side, such as base,prompt,witty.")
 @click.option("--base", "base_ref", default=DEFAULT_BASE, show_default=True, help="The base model.")
 @click.option("--temperature", type=float, help="0 takes the likeliest token.")
@@ -94,8 +96,8 @@ class Cast:
     def _make(self, name: str) -> ChatModel:
         from mien.base.local import LocalChat
         from mien.persona.spec import find
-        from mien.pipeline import attach
-        from mien.registry.cards import newest
+        from mien.registry.attach import attach
+        from mien.registry.cards import adapter_folder, newest
 
         if name == "base":
             return LocalChat(self.base, sampling=self.sampling, seed=self.seed)
@@ -104,7 +106,7 @@ class Cast:
             prompt = whose.system_prompt.strip()
             return LocalChat(self.base, None, prompt, self.sampling, self.seed)
         card = newest(self.workspace, name, base_hash=self.base.files.sha256)
-        attach(self.base, card, self.workspace)
+        attach(self.base, card, adapter_folder(self.workspace, card))
         return LocalChat(self.base, card.run, None, self.sampling, self.seed)
 
 

@@ -57,11 +57,16 @@ def _pipeline() -> Pipeline:
         [
             ("words", TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True)),
             ("characters", TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=5)),
-            ("measures", Pipeline([("of", FunctionTransformer(_measures)), ("scale", StandardScaler())])),
+            (
+                "measures",
+                Pipeline([("of", FunctionTransformer(_measures)), ("scale", StandardScaler())]),
+            ),
         ],
         transformer_weights={"measures": 0.5},
     )
-    return Pipeline([("views", views), ("decide", LogisticRegression(C=3.0, max_iter=2000, class_weight="balanced"))])
+    return Pipeline(
+        [("views", views), ("decide", LogisticRegression(C=3.0, max_iter=2000, class_weight="balanced"))]
+    )
 
 
 class VoiceClassifier:

@@ -246,9 +246,7 @@ def _differences(measured: Sequence[Measured], rows: Sequence[Parallel]) -> list
             name=key,
             system=f"{ours.system.name} - {other.system.name}",
             method=f"{_method(key)}; difference paired by prompt",
-            **difference_by_prompt(
-                values, ours.prompts, other.numbers[key], other.prompts
-            )._asdict(),
+            **difference_by_prompt(values, ours.prompts, other.numbers[key], other.prompts)._asdict(),
         )
         for other in others
         for key, values in ours.numbers.items()
@@ -260,12 +258,10 @@ def _method(key: str) -> str:
     return f"{METHODS[key.partition('/')[0]]}; 95 % bootstrap over prompts"
 
 
-def _quantiles(
-    measured: Sequence[Measured], authored: Sequence[str]
-) -> dict[str, dict[str, Quantiles]]:
-    found = {
-        each.system.name: [reply.measures for reply in each.replies] for each in measured
-    } | {"authored": [measure(text) for text in authored]}
+def _quantiles(measured: Sequence[Measured], authored: Sequence[str]) -> dict[str, dict[str, Quantiles]]:
+    found = {each.system.name: [reply.measures for reply in each.replies] for each in measured} | {
+        "authored": [measure(text) for text in authored]
+    }
     return {
         system: {name: _five([row[name] for row in values]) for name in MEASURES}
         for system, values in found.items()

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
-    EarlyStoppingCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -34,6 +33,7 @@ from mien.train.recipe import Recipe
 
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+_STATE = "trainer_state.json"
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
 
@@ -56,7 +56,7 @@ class Objective(nn.Module):
         with base.adapters.use(self._adapter):
             return base.nll(batch)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """The adapter's matrices; the base is not state."""
         names = {name for name, parameter in self.named_parameters() if id(parameter) in self._mine}
         return {k: v for k, v in super().state_dict(*args, **kwargs).items() if k in names}
@@ -72,6 +72,8 @@ class Objective(nn.Module):
 class _Trainer(Trainer):  # type: ignore[misc]
     """Trainer with a validation loss that is a mean over tokens, not over batches."""
 
+    control: TrainerControl
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
         return torch.as_tensor(model(inputs["batch"]))
 
@@ -85,9 +87,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
                 count += size
         metrics = {"eval_loss": total / count}
         self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
-        )
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 
@@ -155,7 +155,40 @@ class _Interrupt(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if self.asked:
-            control.should_save = control.should_training_stop = True
+            control.should_training_stop = True
+            control.should_save = not _whole_epoch(state)  # else it is saved when it was evaluated
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.asked and not _whole_epoch(state):  # Trainer takes the stop for the epoch's end
+            control.should_evaluate = control.should_save = False
+
+
+def _whole_epoch(state: TrainerState) -> bool:
+    return float(state.epoch or 0).is_integer()
+
+
+class _Stopping(TrainerCallback):  # type: ignore[misc]
+    """Stops when the validation loss has not improved for `patience` epochs.
+
+    The history says so, and the history is in every checkpoint: a run that is gone on with stops where
+    an undisturbed one would have. (Trainer's own callback begins to count anew.)
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.over(state):
+            control.should_training_stop = True
+
+    def over(self, state: TrainerState) -> bool:
+        """Whether training has come to its end early."""
+        losses = [line["eval_loss"] for line in state.log_history if "eval_loss" in line]
+        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= self.patience
 
 
 class Interrupted(KeyboardInterrupt):
@@ -180,32 +213,45 @@ def fit(
     """
     start = resumable(folder)
     _cut_metrics(folder / METRICS, _step_of(start))
-    interrupt = _Interrupt()
+    interrupt, stopping = _Interrupt(), _Stopping(recipe.patience)
+    arguments = _arguments(recipe, folder, stopping=bool(data.validation))
+    if start and stopping.over(before := TrainerState.load_from_json(str(start / _STATE))):
+        arguments.num_train_epochs = before.epoch  # what is left to do is to take the best
     trainer = _Trainer(
         model=objective,
-        args=_arguments(recipe, folder, stopping=bool(data.validation)),
+        args=arguments,
         train_dataset=data.train,
         eval_dataset=data.validation or None,
         data_collator=_collate,
-        callbacks=[_Journal(folder / METRICS, progress), interrupt, *_stopping(recipe, data)],
+        callbacks=[_Journal(folder / METRICS, progress), interrupt, stopping],
     )
     _only(trainer)
     with interrupt.listening():
         trainer.train(resume_from_checkpoint=str(start) if start else None)
-    if interrupt.asked and trainer.state.global_step < trainer.state.max_steps:
-        raise Interrupted(trainer.state.global_step)
-    return trainer.state
+    state = trainer.state
+    if interrupt.asked and state.global_step < state.max_steps and not stopping.over(state):
+        raise Interrupted(state.global_step)
+    return state
 
 
 def resumable(folder: Path) -> Path | None:
     """The newest checkpoint that was written whole; half-written ones are removed."""
     whole = []
     for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
-        if (path / "trainer_state.json").exists():  # Trainer writes it last
+        if _is_whole(path):
             whole.append(path)
         else:
             shutil.rmtree(path)
     return max(whole, key=_step_of, default=None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Trainer writes its state last, but not in one go."""
+    try:
+        TrainerState.load_from_json(str(checkpoint / _STATE))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
 
 
 def _step_of(checkpoint: Path | None) -> int:
@@ -223,10 +269,6 @@ def _cut_metrics(path: Path, step: int) -> None:
 
 def _collate(pairs: list[Pair]) -> dict[str, Flat]:
     return {"batch": Flat.of(pairs)}
-
-
-def _stopping(recipe: Recipe, data: Encoded) -> list[TrainerCallback]:
-    return [EarlyStoppingCallback(recipe.patience)] if data.validation else []
 
 
 def _only(trainer: Trainer) -> None:
@@ -258,6 +300,7 @@ def _arguments(recipe: Recipe, folder: Path, *, stopping: bool) -> TrainingArgum
         greater_is_better=False if stopping else None,
         logging_steps=1,
         logging_first_step=True,
+        logging_nan_inf_filter=False,  # it would write 0 for a loss that is no number
         disable_tqdm=True,
         report_to=[],
         remove_unused_columns=False,

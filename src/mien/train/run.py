@@ -15,11 +15,13 @@ from __future__ import annotations
 import resource
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 import mien
 from mien.base.fetch import file_sha256
@@ -28,6 +30,7 @@ from mien.base.machine import probe
 from mien.base.model import Base
 from mien.errors import TrainError
 from mien.persona.spec import Persona, find
+from mien.registry.attach import attach
 from mien.registry.cards import ADAPTER, Card, read_card, write_card
 from mien.schema import digest
 from mien.train.data import Dataset, Encoded, encode, load_dataset
@@ -63,8 +66,7 @@ class Plan:
         rate = (machine.bfloat16 if self.base.dtype == "bfloat16" else machine.float32) or 100.0
         weights = sum(p.numel() for p in self.base.model.parameters() if not p.requires_grad)
         tokens = self.encoded.tokens * self.recipe.epochs
-        return 4 * weights * tokens / (rate * 1e9 * _EFFICIENCY)
-
+        return float(4 * weights * tokens / (rate * 1e9 * _EFFICIENCY))
 
     def memory_mb(self) -> float:
         """About the peak: the weights, and what one step keeps between its two passes.
@@ -77,7 +79,7 @@ class Plan:
         size = 2 if self.base.dtype == "bfloat16" else 4
         weights = sum(p.numel() for p in self.base.model.parameters())
         kept = sum(longest) * width * config.num_hidden_layers
-        return 700 + size * (weights + kept) / 2**20
+        return float(700 + size * (weights + kept) / 2**20)
 
 
 def plan(recipe: Recipe, workspace: Workspace, base: Base) -> Plan:
@@ -110,13 +112,10 @@ def train(ready: Plan, *, progress: Progress = lambda *_: None) -> Card:
     """
     base, recipe, folder = ready.base, ready.recipe, ready.folder
     if card := read_card(folder):
-        if card.run not in base.adapters.configs:
-            base.adapters.load(card.run, folder / ADAPTER)
+        attach(base, card, folder / ADAPTER)
         return card
-    with disk_errors(folder, "100 MB"):
-        folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder, "100 MB"), _alone(folder), _fresh_adapter(ready):
         write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
-        base.adapters.create(folder.name, LoraConfig(recipe.lora.r, recipe.lora.alpha), seed=recipe.seed)
         objective = OBJECTIVES[recipe.stage](base, folder.name)
         if recipe.checkpointing:
             base.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -128,6 +127,32 @@ def train(ready: Plan, *, progress: Progress = lambda *_: None) -> Card:
         write_card(folder, card)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return card
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two processes that train one run would write into each other's files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise TrainError(
+            f"{folder}: another process is training this.", fix="Wait for it, or stop it."
+        ) from error
+
+
+@contextmanager
+def _fresh_adapter(ready: Plan) -> Iterator[None]:
+    """A new adapter under the run's name; it goes again if training does not come to its end."""
+    base, recipe, name = ready.base, ready.recipe, ready.folder.name
+    base.adapters.create(name, LoraConfig(recipe.lora.r, recipe.lora.alpha), seed=recipe.seed)
+    try:
+        yield
+    except BaseException:
+        base.adapters.drop(name)
+        base.model.eval().requires_grad_(False)
+        raise
 
 
 def _card(ready: Plan, steps: int, best: float | None, seconds: float) -> Card:

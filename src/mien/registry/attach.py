@@ -1,0 +1,35 @@
+"""Puts a finished run's adapter on a base, if both are what its card says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mien.base.fetch import file_sha256
+from mien.base.lora import WEIGHTS
+from mien.base.model import Base
+from mien.errors import AdapterError
+from mien.registry.cards import Card
+
+
+def attach(base: Base, card: Card, folder: Path) -> None:
+    """Make sure the adapter in `folder` is on the base, under its run's name.
+
+    Raises:
+        AdapterError: It was trained on another base, its file is not the one the card tells of, or it
+            cannot be read.
+    """
+    if card.base_hash != base.files.sha256:
+        raise AdapterError(
+            f"{card.run} was trained on {card.base} ({card.base_hash[:12]}), not on {base.files.name}"
+            f" ({base.files.sha256[:12]}).",
+            fix=f"Pass `--base {card.base}`, or train it on this one.",
+        )
+    if card.run in base.adapters.configs:
+        return
+    weights = folder / WEIGHTS
+    if weights.exists() and file_sha256(weights) != card.adapter_hash:
+        raise AdapterError(
+            f"{weights}: not the file that was trained (its sha256 is not the manifest's).",
+            fix=f"Copy it again, or remove {folder.parent} and train it again.",
+        )
+    base.adapters.load(card.run, folder)
