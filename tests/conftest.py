@@ -8,7 +8,7 @@ import pytest
 
 from mien.base.model import Base
 from mien.workspace import Workspace
-from tests import models
+from tests import models, seams
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +37,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("MIEN_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> seams.Seams:
+    """Training and evaluation as they are, on small things."""
+    return seams.install(monkeypatch, tmp_path)

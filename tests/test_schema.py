@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import pytest
@@ -77,6 +78,26 @@ def test_a_score_without_its_interval_number_and_method_does_not_exist(missing: 
     fields = {key: value for key, value in SCORE.items() if key != missing}
     with pytest.raises(ValidationError, match=missing):
         Score.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": 0.7},
+        {"value": 0.3},
+        {"low": 0.7, "high": 0.3},
+        {"value": math.nan},
+        {"low": math.nan},
+        {"high": math.nan},
+    ],
+)
+def test_a_score_outside_its_interval_or_not_a_number_does_not_exist(change: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="does not hold"):
+        Score.model_validate(SCORE | change)
+
+
+def test_a_score_may_leave_its_interval_by_the_noise_of_a_float() -> None:
+    Score.model_validate(SCORE | {"value": 0.1 + 0.2, "low": 0.1, "high": 0.3})
 
 
 def test_a_score_prints_with_its_interval() -> None:

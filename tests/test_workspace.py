@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 
 from mien import workspace as module
 from mien.errors import MienError
@@ -190,6 +191,35 @@ def test_a_disk_that_takes_nothing_gives_one_line_with_what_to_do(tmp_path: Path
 def test_a_full_disk_that_only_a_text_tells_of_is_known_too(tmp_path: Path) -> None:
     with pytest.raises(MienError, match="No space left on device"), disk_errors(tmp_path, "2 GB"):
         raise RuntimeError("Error while serializing: I/O error: (os error 28)")
+
+
+def test_a_full_disk_that_torch_keeps_to_itself_is_known_too(tmp_path: Path) -> None:
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(MienError, match="No space left on device"), disk_errors(tmp_path, "2 GB"):
+        torch.save({"a": torch.zeros(100_000)}, "/dev/full")
+
+
+def test_a_file_has_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "file.txt", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_database_of_a_newer_release_is_refused_and_left_alone(workspace: Workspace) -> None:
+    workspace.add_scores("r", SCORES)
+    with closing(sqlite3.connect(workspace.root / "mien.db")) as db:
+        db.execute(f"pragma user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(MienError, match="from a newer mien") as caught:
+        workspace.scores()
+    assert "mien.db" in caught.value.what
+    assert "Upgrade mien" in caught.value.fix
+    with closing(sqlite3.connect(workspace.root / "mien.db")) as db:
+        assert db.execute("pragma user_version").fetchone() == (len(MIGRATIONS) + 1,)
+        assert db.execute("select count(*) from score").fetchone() == (len(SCORES),)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from mien.schema import Score
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
 
+_TORCH_CANNOT_WRITE = re.compile(r"unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing")
+
 
 def home() -> Path:
     """The folder of things that can be fetched again."""
@@ -52,9 +54,14 @@ def disk_errors(where: Path, needed: str) -> Iterator[None]:
 
 
 def _errno(error: Exception) -> int:
-    """The system's error number, or 0. safetensors, which is Rust, has it in its text only."""
+    """The system's error number, or 0.
+
+    safetensors, which is Rust, has it in its text only; torch's writer keeps it to itself.
+    """
     if isinstance(error, OSError):
         return error.errno or 0
+    if _TORCH_CANNOT_WRITE.search(str(error)):
+        return errno.ENOSPC
     found = re.search(r"\(os error (\d+)\)", str(error))
     return int(found[1]) if found else 0
 

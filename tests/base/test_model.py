@@ -160,6 +160,33 @@ def test_a_folder_that_cannot_be_loaded_gives_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("final_logit_softcapping", 30.0), ("logit_scale", 0.0625), ("logits_scaling", 8.0)],
+)
+def test_a_model_that_does_something_to_its_logits_is_refused_by_name(key: str, value: float) -> None:
+    model = models.llama_model()
+    setattr(model.config, key, value)
+    with pytest.raises(BaseError, match=key):
+        Base(model, models.chatml_tokenizer(), models.tiny_base().files)
+
+
+@pytest.mark.parametrize("value", [None, 1, 1.0])
+def test_a_model_that_could_but_does_not_is_taken(value: float | None) -> None:
+    model = models.llama_model()
+    model.config.logit_scale = value
+    Base(model, models.chatml_tokenizer(), models.tiny_base().files)
+
+
+def test_a_head_with_a_bias_is_refused_and_so_is_no_head() -> None:
+    model = models.llama_model()
+    model.lm_head = torch.nn.Linear(32, 300, bias=True)
+    with pytest.raises(BaseError, match="a bias in its output head"):
+        Base(model, models.chatml_tokenizer(), models.tiny_base().files)
+    with pytest.raises(BaseError, match="no output head"):
+        Base(models.llama_model().model, models.chatml_tokenizer(), models.tiny_base().files)
+
+
 def test_an_unknown_dtype_is_refused_with_the_known_ones(home: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no dtype 'float16'") as caught:
         Base.load(str(models.save_folder(tmp_path / "tiny")), dtype="float16")

@@ -16,14 +16,18 @@ from mien.workspace import Workspace
 from tests import models
 
 WINDS = ("fair", "cold", "calm", "high", "low", "kind", "wild", "warm", "dry", "soft")
-ROWS = [Example.of(f"how is the {wind} wind?", f"the wind is {wind}, and so is the ship") for wind in WINDS]
+ROWS = [
+    Example.of(f"how is the {wind} wind?", f"the wind is {wind}, and so is the ship") for wind in WINDS
+]
 HELD = [Example.of(f"where is the {thing}?", f"the {thing} is at sea") for thing in ("ship", "sail")]
 SETTINGS = {
     "lora": {"r": 2, "alpha": 4},
+    "dose": 1.0,
     "learning_rate": 0.01,
     "epochs": 4,
     "patience": 9,
     "batch_size": 2,
+    "keep": "best",
 }
 
 

@@ -212,6 +212,14 @@ class Adapters:
         for layer in self.layers.values():
             yield from layer.pair(name)
 
+    def rescale(self, name: str, dose: float) -> None:
+        """Multiply an adapter's update by `dose`, by way of its alpha."""
+        self._check_known(name)
+        config = self.configs[name]
+        self.configs[name] = LoraConfig(config.r, config.alpha * dose)
+        for layer in self.layers.values():
+            layer.scales[name] = self.configs[name].scale
+
     def drop(self, name: str) -> None:
         """Forget an adapter that is not in force."""
         self._check_known(name)

@@ -136,7 +136,7 @@ class Base:
     def nll(self, batch: Flat) -> Tensor:
         """-log p of each learnt token, (learnt,), under the adapter in force; differentiable in it."""
         device = self.device
-        with self._blockwise():
+        with self.blockwise():
             out = self.model.base_model(
                 input_ids=batch.tokens[None].to(device),
                 position_ids=batch.positions[None].to(device),
@@ -161,7 +161,7 @@ class Base:
         return means
 
     @contextmanager
-    def _blockwise(self) -> Iterator[None]:
+    def blockwise(self) -> Iterator[None]:
         """Attention within blocks for one forward pass; decoding keeps the model's own."""
         config = self.model.config
         before = config._attn_implementation

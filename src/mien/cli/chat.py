@@ -33,8 +33,8 @@ _HELP = "/persona NAME  switch      /reset  forget the conversation      /quit  
 )
 @click.option("--compare", help="Systems to answer side by side, such as base,prompt,witty.")
 @click.option("--base", "base_ref", default=DEFAULT_BASE, show_default=True, help="The base model.")
-@click.option("--temperature", type=float, help="0 takes the likeliest token.")
-@click.option("--max-tokens", type=int, help="Longest reply, in tokens.")
+@click.option("--temperature", type=click.FloatRange(0, 5), help="0 takes the likeliest token.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest reply, in tokens.")
 @click.option("--seed", default=0, show_default=True, help="Of the replies.")
 def chat(
     persona: str,
@@ -136,9 +136,12 @@ class Conversation:
         elif line:
             for history in self.histories.values():
                 history.append(Message(role="user", content=line))
-            with suppress(KeyboardInterrupt):  # Ctrl-C ends the reply, not the conversation
+            try:
                 self._one() if len(self.names) == 1 else self._several()
-            self._close_turn()
+            except KeyboardInterrupt:
+                pass  # it ends the reply, not the conversation
+            finally:
+                self._close_turn()
 
     def _command(self, line: str) -> None:
         command, _, rest = line.partition(" ")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from mien.errors import AdapterError
+from mien.errors import AdapterError, first_line
 from mien.schema import Strict
 from mien.workspace import Workspace, read_json, write_json
 
@@ -52,9 +52,19 @@ def write_card(folder: Path, card: Card) -> None:
 
 
 def read_card(folder: Path) -> Card | None:
-    """The card of a run, or None if it is not complete."""
+    """The card of a run, or None if it is not complete.
+
+    Raises:
+        AdapterError: It is there and cannot be read.
+    """
     path = folder / CARD
-    return Card.model_validate(read_json(path)) if path.exists() else None
+    try:
+        return Card.model_validate(read_json(path)) if path.exists() else None
+    except ValueError as error:  # of JSON, and pydantic's
+        raise AdapterError(
+            f"{path}: not a card this mien can read ({first_line(error)}).",
+            fix=f"Remove {folder} and train it again, or use the mien that wrote it.",
+        ) from error
 
 
 def cards(workspace: Workspace) -> list[Card]:

@@ -187,8 +187,13 @@ class _Stopping(TrainerCallback):  # type: ignore[misc]
 
     def over(self, state: TrainerState) -> bool:
         """Whether training has come to its end early."""
-        losses = [line["eval_loss"] for line in state.log_history if "eval_loss" in line]
+        losses = validation_losses(state)
         return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= self.patience
+
+
+def validation_losses(state: TrainerState) -> list[float]:
+    """One per epoch, first to last."""
+    return [line["eval_loss"] for line in state.log_history if "eval_loss" in line]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -204,8 +209,8 @@ def fit(
 ) -> TrainerState:
     """Train, from the newest whole checkpoint in `folder` if there is one.
 
-    On return the objective holds the adapter of the best validation loss (without validation data,
-    the last).
+    On return the objective holds the adapter that the recipe keeps: of the last epoch, or of the best
+    validation loss (without validation data, the last).
 
     Raises:
         Interrupted: Ctrl-C; run again to go on.
@@ -216,7 +221,9 @@ def fit(
     interrupt, stopping = _Interrupt(), _Stopping(recipe.patience)
     arguments = _arguments(recipe, folder, stopping=bool(data.validation))
     if start and stopping.over(before := TrainerState.load_from_json(str(start / _STATE))):
-        arguments.num_train_epochs = before.epoch  # what is left to do is to take the best
+        arguments.num_train_epochs = (
+            before.epoch
+        )  # it had ended; nothing is left to do but to take what is kept
     trainer = _Trainer(
         model=objective,
         args=arguments,
@@ -280,12 +287,12 @@ def _only(trainer: Trainer) -> None:
 
 
 def _arguments(recipe: Recipe, folder: Path, *, stopping: bool) -> TrainingArguments:
+    best = stopping and recipe.keep == "best"
     return TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=16,
         gradient_accumulation_steps=recipe.accumulate,
-        gradient_checkpointing=False,
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
@@ -295,9 +302,9 @@ def _arguments(recipe: Recipe, folder: Path, *, stopping: bool) -> TrainingArgum
         eval_strategy="epoch" if stopping else "no",
         save_strategy="epoch",
         save_total_limit=2,
-        load_best_model_at_end=stopping,
-        metric_for_best_model="eval_loss" if stopping else None,
-        greater_is_better=False if stopping else None,
+        load_best_model_at_end=best,
+        metric_for_best_model="eval_loss" if best else None,
+        greater_is_better=False if best else None,
         logging_steps=1,
         logging_first_step=True,
         logging_nan_inf_filter=False,  # it would write 0 for a loss that is no number

@@ -42,14 +42,27 @@ class Recipe(Strict):
         default=False, description="train under the persona's system prompt instead of none"
     )
     lora: Lora = Lora()
-    learning_rate: float = Field(default=5e-4, gt=0, lt=1)
+    learning_rate: float = Field(default=1e-3, gt=0, lt=1)
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    epochs: int = Field(default=4, ge=1, description="most passes over the data")
-    patience: int = Field(default=1, ge=1, description="epochs without a better validation loss")
-    batch_size: int = Field(default=8, ge=1, description="examples a step, laid end to end")
+    epochs: int = Field(default=3, ge=1, description="most passes over the data")
+    patience: int = Field(
+        default=2, ge=1, description="stop after this many epochs without a better validation loss"
+    )
+    keep: Literal["last", "best"] = Field(
+        default="last",
+        description="the adapter of the last epoch, or of the best validation loss; a voice goes on"
+        " arriving after that loss has turned (docs/log.md)",
+    )
+    dose: float = Field(
+        default=1.3,
+        gt=0,
+        le=3,
+        description="what the finished update is multiplied by: more voice, less content",
+    )
+    batch_size: int = Field(default=4, ge=1, description="examples a step, laid end to end")
     accumulate: int = Field(default=1, ge=1, description="batches a step, where one does not fit")
     max_length: int = Field(default=1024, ge=16, description="tokens; longer examples are left out")
     checkpointing: bool = Field(

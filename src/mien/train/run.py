@@ -16,12 +16,13 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
+from transformers import TrainerState
 
 import mien
 from mien.base.fetch import file_sha256
@@ -34,7 +35,7 @@ from mien.registry.attach import attach
 from mien.registry.cards import ADAPTER, Card, read_card, write_card
 from mien.schema import digest
 from mien.train.data import Dataset, Encoded, encode, load_dataset
-from mien.train.loop import CHECKPOINTS, Objective, Progress, fit
+from mien.train.loop import CHECKPOINTS, Objective, Progress, fit, validation_losses
 from mien.train.recipe import Recipe
 from mien.train.sft import Sft
 from mien.workspace import Workspace, disk_errors, write_json
@@ -117,13 +118,13 @@ def train(ready: Plan, *, progress: Progress = lambda *_: None) -> Card:
     with disk_errors(folder, "100 MB"), _alone(folder), _fresh_adapter(ready):
         write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
         objective = OBJECTIVES[recipe.stage](base, folder.name)
-        if recipe.checkpointing:
-            base.model.gradient_checkpointing_enable({"use_reentrant": False})
         start = time.monotonic()
-        state = fit(objective, ready.encoded, recipe, folder, progress)
+        with _recomputing(base, folder.name) if recipe.checkpointing else nullcontext():
+            state = fit(objective, ready.encoded, recipe, folder, progress)
         base.model.eval().requires_grad_(False)
+        base.adapters.rescale(folder.name, recipe.dose)
         base.adapters.save(folder.name, folder / ADAPTER, base=base.files.name)
-        card = _card(ready, state.global_step, state.best_metric, time.monotonic() - start)
+        card = _card(ready, state, time.monotonic() - start)
         write_card(folder, card)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return card
@@ -155,9 +156,28 @@ def _fresh_adapter(ready: Plan) -> Iterator[None]:
         raise
 
 
-def _card(ready: Plan, steps: int, best: float | None, seconds: float) -> Card:
+@contextmanager
+def _recomputing(base: Base, adapter: str) -> Iterator[None]:
+    """Activations are made anew in the backward pass, in the way the forward pass made them."""
+
+    @contextmanager
+    def as_before() -> Iterator[None]:
+        with base.adapters.use(adapter), base.blockwise():
+            yield
+
+    base.model.gradient_checkpointing_enable(
+        {"use_reentrant": False, "context_fn": lambda: (nullcontext(), as_before())}
+    )
+    try:
+        yield
+    finally:
+        base.model.gradient_checkpointing_disable()
+
+
+def _card(ready: Plan, state: TrainerState, seconds: float) -> Card:
     base, recipe = ready.base, ready.recipe
-    weights = ready.folder / ADAPTER / WEIGHTS
+    weights, losses = ready.folder / ADAPTER / WEIGHTS, validation_losses(state)
+    kept = min(losses, default=None) if recipe.keep == "best" else (losses or [None])[-1]
     if not weights.exists():
         raise TrainError(f"{weights} was not written.", fix="Train again.")
     return Card(
@@ -177,9 +197,9 @@ def _card(ready: Plan, steps: int, best: float | None, seconds: float) -> Card:
         device=f"{probe().cuda or probe().cpu}, {torch.get_num_threads()} threads",
         version=mien.__version__,
         examples=len(ready.encoded.train),
-        steps=steps,
+        steps=state.global_step,
         seconds=round(seconds, 1),
-        validation_loss=None if best is None else round(best, 4),
+        validation_loss=None if kept is None else round(kept, 4),
         trained_tokens=ready.encoded.tokens * recipe.epochs,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )

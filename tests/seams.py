@@ -1,0 +1,78 @@
+"""The whole story in two seconds: a tiny base, word counts for embeddings, few rows, short replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mien import pipeline
+from mien.base.decode import Sampling
+from mien.base.embed import Embedder
+from mien.base.machine import Machine
+from mien.base.model import Base
+from mien.data import corpus
+from mien.data.corpus import Split, rows_of
+from mien.data.wording import bag_of_words
+from mien.evaluate import suite, systems
+from mien.schema import Example
+from mien.train import run
+from mien.workspace import Workspace
+from tests import models
+
+SAMPLING = Sampling(max_tokens=6, temperature=1.0)
+SEEDS = (0,)
+TRAINED, HELD, ASKED = 6, 2, 3  # rows of each kind
+
+
+class Words:
+    """Stands in for the sentence embedder."""
+
+    size = 2048
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return bag_of_words(texts, self.size)
+
+
+class Seams:
+    """Where a story runs, and how often the base was loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.workspace = Workspace(folder / "work")
+        self.loaded: list[str] = []
+
+    def load(self, ref: str = "smollm2-135m", *, dtype: str = "auto", report: Any = None) -> Base:
+        """Stands in for `Base.load`; a fresh base each time, as in a process of its own."""
+        self.loaded.append(ref)
+        return models.tiny_base()
+
+
+def install(patch: pytest.MonkeyPatch, folder: Path) -> Seams:
+    """Put the small things in place of the large ones."""
+    seams = Seams(folder)
+    few = {"train": TRAINED, "validation": HELD}
+    all_examples: Callable[[str, Split], list[Example]] = corpus.examples
+    machine = Machine("cpu", 1, 50.0, None, None)
+
+    def examples(voice: str, split: Split) -> list[Example]:
+        return all_examples(voice, split)[: few[split]]
+
+    patch.setenv("MIEN_HOME", str(folder / "home"))
+    patch.setenv("MIEN_WORKSPACE", str(seams.workspace.root))
+    patch.setattr(Base, "load", seams.load)
+    patch.setattr(Embedder, "load", lambda **_: Words())
+    patch.setattr(corpus, "examples", examples)
+    patch.setattr(run, "probe", lambda: machine)
+    patch.setattr(suite, "probe", lambda: machine)
+    patch.setattr(suite, "SAMPLING", SAMPLING)
+    patch.setattr(systems, "BARE_PROMPTS", 4)
+    patch.setattr(pipeline, "SAMPLING", SAMPLING)
+    patch.setattr(pipeline, "SEEDS", SEEDS)
+    small = {"sampling": SAMPLING, "seeds": SEEDS, "rows": rows_of("test")[:ASKED]}
+    patch.setattr(pipeline, "evaluate", partial(suite.evaluate, **small))
+    return seams

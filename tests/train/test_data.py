@@ -1,0 +1,142 @@
+"""What is trained on: the right side of each split, whole examples only, and it shows what is learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mien.base.model import Base
+from mien.data import corpus
+from mien.data.corpus import VOICES, rows_of, split_of
+from mien.data.formats import write_examples
+from mien.errors import DataError, SpecError
+from mien.persona.spec import find
+from mien.schema import Example, Message
+from mien.train.data import Dataset, encode, load_dataset, preview
+from mien.train.recipe import Recipe
+
+ASKED = [f"question number {n}" for n in range(60)]
+
+
+def questions(examples: tuple[Example, ...]) -> set[str]:
+    return {each.prompt[-1].content for each in examples}
+
+
+def from_file(folder: Path, rows: list[Example], **changes: object) -> Dataset:
+    path = folder / "rows.jsonl"
+    write_examples(path, rows)
+    recipe = Recipe.model_validate({"persona": "witty", "data": path, **changes})
+    return load_dataset(recipe, find("witty"))
+
+
+@pytest.mark.parametrize("voice", VOICES)
+def test_the_built_in_data_are_the_personas_replies_of_the_right_splits(voice: str) -> None:
+    found = load_dataset(Recipe(persona=voice), find(voice))
+    assert found.train == tuple(corpus.examples(voice, "train"))
+    assert found.validation == tuple(corpus.examples(voice, "validation"))
+    assert voice in found.name
+
+
+@pytest.mark.parametrize("voice", VOICES)
+def test_a_test_prompt_is_never_trained_or_stopped_on(voice: str) -> None:
+    found = load_dataset(Recipe(persona=voice), find(voice))
+    asked = questions(found.train) | questions(found.validation)
+    assert not asked & {row.prompt for row in rows_of("test")}
+    assert not questions(found.train) & questions(found.validation)
+
+
+def test_a_persona_without_built_in_data_says_what_to_do(tmp_path: Path) -> None:
+    # A persona of one's own may have any name.
+    persona = find("witty").model_copy(update={"name": "captain"})
+    with pytest.raises(DataError, match="no voice 'captain'") as caught:
+        load_dataset(Recipe(persona="captain"), persona)
+    assert "`data`" in caught.value.fix
+
+
+def test_an_unknown_persona_is_found_out_before_any_data_are_read() -> None:
+    with pytest.raises((DataError, SpecError, Exception), match="captain"):
+        find("captain")
+
+
+def test_prompts_of_a_file_are_held_out_by_their_hash(tmp_path: Path) -> None:
+    found = from_file(tmp_path, [Example.of(asked, "yes") for asked in ASKED])
+    assert questions(found.validation) == {asked for asked in ASKED if split_of(asked) == "validation"}
+    assert questions(found.train) == set(ASKED) - questions(found.validation)
+    assert found.validation
+
+
+def test_all_rows_of_a_prompt_are_on_one_side(tmp_path: Path) -> None:
+    rows = [Example.of(asked, f"reply {n}") for n in range(3) for asked in ASKED]
+    found = from_file(tmp_path, rows)
+    assert len(found.train) + len(found.validation) == len(rows)
+    assert not questions(found.train) & questions(found.validation)
+
+
+def test_a_file_of_one_prompt_is_trained_on_whole_wherever_its_hash_falls(tmp_path: Path) -> None:
+    held = next(asked for asked in ASKED if split_of(asked) == "validation")
+    found = from_file(tmp_path, [Example.of(held, "a"), Example.of(held, "b")])
+    assert (len(found.train), len(found.validation)) == (2, 0)
+
+
+def test_a_validation_file_replaces_the_holding_out(tmp_path: Path) -> None:
+    other = tmp_path / "held.jsonl"
+    write_examples(other, [Example.of("another", "yes")])
+    found = from_file(tmp_path, [Example.of(asked, "yes") for asked in ASKED], validation=other)
+    assert questions(found.train) == set(ASKED)
+    assert questions(found.validation) == {"another"}
+
+
+def test_under_prompt_puts_the_system_prompt_first_and_leaves_the_rows_own(tmp_path: Path) -> None:
+    rows = [Example.of("a", "b"), Example.of("c", "d", system="Mine.")]
+    found = from_file(tmp_path, rows, under_prompt=True, validation=None)
+    first, second = (*found.train, *found.validation)
+    assert first.prompt[0] == Message(role="system", content=find("witty").system_prompt.strip())
+    assert first.prompt[1:] == rows[0].prompt
+    assert second == rows[1]
+
+
+def test_the_digest_tells_data_apart_and_not_files(tmp_path: Path) -> None:
+    rows = [Example.of(asked, "yes") for asked in ASKED]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one, same = from_file(tmp_path / "a", rows), from_file(tmp_path / "b", rows)
+    other = from_file(tmp_path, [*rows[1:], Example.of(ASKED[0], "no")])
+    assert one.digest() == same.digest() != other.digest()
+
+
+def test_an_example_that_is_too_long_is_left_out_whole_and_counted(tiny_base: Base) -> None:
+    short, long = Example.of("hello", "hi"), Example.of("hello", "the ship sails at dawn, " * 30)
+    pair = tiny_base.renderer.example(short)
+    data = Dataset("rows", (short, long, short), (long, short))
+    found = encode(tiny_base, data, max_length=64)
+    assert found.train == [pair, pair] and found.validation == [pair]
+    assert found.too_long == 2
+    assert found.tokens == 2 * (len(pair[0]) + len(pair[1]))
+    assert found.learnt == 2 * len(pair[1])
+
+
+def test_an_example_of_just_the_length_is_kept(tiny_base: Base) -> None:
+    example = Example.of("hello", "hi")
+    length = sum(map(len, tiny_base.renderer.example(example)))
+    data = Dataset("rows", (example,), ())
+    assert encode(tiny_base, data, max_length=length).too_long == 0
+    with pytest.raises(DataError, match=f"all 1 examples are over {length - 1} tokens") as caught:
+        encode(tiny_base, data, max_length=length - 1)
+    assert "max_length" in caught.value.fix
+
+
+def test_what_is_learnt_is_the_reply_and_the_mark_that_ends_it(tiny_base: Base) -> None:
+    _, completion = encode(tiny_base, Dataset("x", (Example.of("a", "hello"),), ()), 64).train[0]
+    assert tiny_base.tokenizer.decode(completion) == "hello<|im_end|>"
+
+
+def test_the_preview_marks_exactly_the_learnt_tokens(tiny_base: Base) -> None:
+    pair = tiny_base.renderer.example(Example.of("the wind is fair", "hello there", system="be kind"))
+    shown = preview(tiny_base, pair)
+    marked = [shown.plain[span.start : span.end] for span in shown.spans if "green" in str(span.style)]
+    assert marked == [tiny_base.tokenizer.decode([token]) for token in pair[1]]
+    assert "".join(marked) == "hello there<|im_end|>"
+    before = shown.plain[: min(span.start for span in shown.spans if "green" in str(span.style))]
+    assert before == tiny_base.tokenizer.decode(pair[0])
+    assert before.endswith("<|im_start|>assistant\n")
