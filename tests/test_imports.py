@@ -13,6 +13,7 @@ import mien
 
 ROOMS = (
     "errors",
+    "show",
     "schema",
     "stats",
     "specfile",

@@ -12,8 +12,9 @@ import mien.pipeline
 from mien import pipeline
 from mien.base.embed import Embedder
 from mien.errors import AdapterError, MienError
-from mien.pipeline import Show, demo, evaluated
+from mien.pipeline import demo, evaluated
 from mien.registry.cards import ADAPTER, cards
+from mien.show import Show
 from mien.train import run
 from tests import models
 from tests.seams import ASKED, TRAINED, Seams

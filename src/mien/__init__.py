@@ -1,8 +1,8 @@
-"""Give a language model a personality, prove that it holds, and serve it.
+"""Give a language model a personality, and prove that it holds.
 
 The nouns of the project are here, ready for `from mien import Persona`; the verbs live in the
-subpackages, in the order in which data flows: `persona`, `data`, `base`, `train`, `registry`,
-`evaluate`, `study`, `memory` and `serve`. Importing this package imports none of them, nor torch: a
+subpackages, in the order in which data flows: `persona`, `data`, `base`, `train`, `registry` and
+`evaluate`. Importing this package imports none of them, nor torch: a
 name is loaded when it is first used, so that `mien --help` need not wait for what it does not show.
 """
 

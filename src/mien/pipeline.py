@@ -6,7 +6,6 @@ result is there, so a second run only shows it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,27 +17,12 @@ from mien.evaluate.results import Evaluation
 from mien.evaluate.suite import SAMPLING, SEEDS, evaluate
 from mien.persona.spec import find
 from mien.registry.attach import attach
-from mien.registry.cards import Card, adapter_folder
+from mien.registry.cards import Card, adapter_folder, persona_of
 from mien.schema import digest
+from mien.show import Show
 from mien.train.recipe import Recipe
 from mien.train.run import plan, train
 from mien.workspace import Workspace, disk_errors, read_json, write_atomic, write_json
-
-
-class Show:
-    """What the story tells while it happens; this one keeps quiet."""
-
-    def say(self, line: str) -> None:
-        """One finished step."""
-
-    def begin(self, name: str, total: int) -> None:
-        """Something slow begins, of `total` parts."""
-
-    def advance(self, parts: int) -> None:
-        """Some parts are done."""
-
-    def training(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
-        """One step of training is done."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +68,7 @@ def demo(
 
 def evaluated(base: Base, card: Card, workspace: Workspace, show: Show) -> tuple[Evaluation, Path]:
     """The evaluation of an adapter and its report page; measured once, then read from disk."""
-    persona = find(card.persona)
+    persona = persona_of(workspace, card)
     asked = [persona.digest(), card.adapter_hash, SAMPLING.model_dump(), SEEDS]
     folder = workspace.reports / f"{card.run}-{digest(asked)[:8]}"
     found, page = folder / "evaluation.json", folder / "report.html"

@@ -160,10 +160,11 @@ class Workspace:
         return db
 
     def add_scores(self, report: str, scores: Iterable[Score]) -> None:
-        """Append the scores of one report: all of them or, if one cannot be stored, none."""
+        """Store the scores of one report, in place of any it had: all of them, or none."""
         rows = [(report, *score.model_dump().values()) for score in scores]
         with closing(self.database()) as db:
             db.execute("begin")
+            db.execute("delete from score where report = ?", (report,))
             db.executemany(
                 "insert into score (report, name, system, value, low, high, n, method)"
                 " values (?, ?, ?, ?, ?, ?, ?, ?)",

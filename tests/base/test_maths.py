@@ -27,7 +27,7 @@ def base_of(name: str, request: pytest.FixtureRequest) -> Base:
 def flat_hidden(base: Base, sequences: tuple[list[int], ...]) -> tuple[Tensor, ...]:
     """Last hidden states of sequences laid end to end, cut apart again."""
     flat = Flat.of([(ids, []) for ids in sequences])
-    with base._blockwise():
+    with base.blockwise():
         out = base.model.base_model(
             input_ids=flat.tokens[None],
             position_ids=flat.positions[None],
@@ -86,7 +86,7 @@ def test_block_attention_equals_softmax_written_out(window: int | None, scale: f
 
 def test_the_models_own_attention_is_back_after_a_blockwise_pass(tiny_base: Base) -> None:
     before = tiny_base.model.config._attn_implementation
-    with pytest.raises(RuntimeError), tiny_base._blockwise():
+    with pytest.raises(RuntimeError), tiny_base.blockwise():
         raise RuntimeError
     assert tiny_base.model.config._attn_implementation == before
 

@@ -47,7 +47,14 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("persona", "list"), ("persona", "show", "witty"), ("data", "show"), ("base", "list")]
+    "arguments",
+    [
+        ("persona", "list"),
+        ("persona", "show", "witty"),
+        ("data", "show"),
+        ("base", "list"),
+        ("recipe", "schema"),
+    ],
 )
 def test_what_needs_no_model_imports_no_torch(arguments: tuple[str, ...]) -> None:
     assert not modules_after(*arguments) & {"torch", "transformers"}

@@ -291,7 +291,8 @@ def test_a_dot_plot_puts_dots_in_the_order_of_the_values() -> None:
 
 
 def test_a_score_that_is_not_finite_is_left_out_of_the_plot() -> None:
-    found = [builders.score("x", "base", float("nan")), builders.score("x", "witty", 1.0)]
+    fine = builders.score("x", "witty", 1.0)
+    found = [fine.model_copy(update={"system": "base", "value": float("nan")}), fine]
     drawn = pictures.dot_plot("X", found, paint={}, show=pictures.number)
     assert len(list(ElementTree.fromstring(drawn).iter("circle"))) == 1
 

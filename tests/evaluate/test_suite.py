@@ -122,7 +122,7 @@ def test_the_adapter_answers_under_itself_and_the_others_without(
     found: Evaluation, rows: list[Parallel]
 ) -> None:
     base = small(card().run)
-    for system in systems_of(WITTY, card().run):
+    for system in systems_of(WITTY, card()):
         again = {
             (each.row.id, each.seed): each.text for each in answer(base, system, rows, SAMPLING, SEEDS)
         }
@@ -251,7 +251,9 @@ def test_the_system_prompt_is_part_of_what_the_prompt_system_is_given() -> None:
     assert base == System("base") and prompt.adapter is None
     assert [m.role for m in base.conversation("hi")] == ["user"]
     assert prompt.conversation("hi")[0].content == WITTY.system_prompt.strip()
-    assert systems_of(WITTY, "run")[2] == System("witty", adapter="run")
+    name, prompted = card().run, card(under_prompt=True)
+    assert systems_of(WITTY, card())[2] == System("witty", adapter=name)
+    assert systems_of(WITTY, prompted)[2] == System("witty", name, WITTY.system_prompt.strip())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from rich.panel import Panel
 from mien.base.fetch import DEFAULT_BASE
 from mien.chat import ChatModel
 from mien.cli.output import console, stages
-from mien.errors import InputError, MienError
+from mien.errors import AdapterError, InputError, MienError
+from mien.persona.spec import Persona, find
 from mien.schema import Message
 
 if TYPE_CHECKING:
@@ -95,19 +96,29 @@ class Cast:
 
     def _make(self, name: str) -> ChatModel:
         from mien.base.local import LocalChat
-        from mien.persona.spec import find
         from mien.registry.attach import attach
-        from mien.registry.cards import adapter_folder, newest
+        from mien.registry.cards import adapter_folder, newest, persona_of
 
         if name == "base":
             return LocalChat(self.base, sampling=self.sampling, seed=self.seed)
         if name == "prompt" or name.startswith("prompt:"):
-            whose = find(name.partition(":")[2] or self.persona)
-            prompt = whose.system_prompt.strip()
+            prompt = self._specification(name.partition(":")[2]).system_prompt.strip()
             return LocalChat(self.base, None, prompt, self.sampling, self.seed)
         card = newest(self.workspace, name, base_hash=self.base.files.sha256)
         attach(self.base, card, adapter_folder(self.workspace, card))
-        return LocalChat(self.base, card.run, None, self.sampling, self.seed)
+        under = persona_of(self.workspace, card).system_prompt.strip() if card.under_prompt else None
+        return LocalChat(self.base, card.run, under, self.sampling, self.seed)
+
+    def _specification(self, name: str) -> Persona:
+        """Of the persona by that name or, without one, of the persona that is talked to."""
+        from mien.registry.cards import newest, persona_of
+
+        if name:
+            return find(name)
+        try:
+            return persona_of(self.workspace, newest(self.workspace, self.persona))
+        except AdapterError:  # not trained yet: it may be built in
+            return find(self.persona)
 
 
 class Conversation:

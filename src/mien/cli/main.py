@@ -34,7 +34,7 @@ ENVIRONMENT = {
 )
 @click.version_option(package.__version__, prog_name="mien")
 def mien() -> None:
-    """Give a language model a personality, prove that it holds, and serve it.
+    """Give a language model a personality, and prove that it holds.
 
     New here? `mien doctor` says whether this machine is ready, and `mien demo` shows everything once.
     `mien COMMAND --help` says more about a command.

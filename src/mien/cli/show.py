@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from mien.cli.output import console
-from mien.pipeline import Show
+from mien.show import Show
 
 _QUIET_SECONDS = 15.0
 

@@ -39,6 +39,7 @@ def train(what: str, dry_run: bool, preview: bool, **overrides: Any) -> None:
     checkpoint, and the same command goes on from there; so it does after a crash or a kill.
     """
     from mien.base.model import Base
+    from mien.data.corpus import VOICES
     from mien.train import run
     from mien.workspace import Workspace
 
@@ -60,7 +61,8 @@ def train(what: str, dry_run: bool, preview: bool, **overrides: Any) -> None:
         )
     out = console()
     out.print(str(ready.folder), markup=False, soft_wrap=True)
-    out.print(f"Measure it: mien eval --persona {card.persona}", style="dim", markup=False)
+    verb = "Measure it: mien eval" if card.persona in VOICES else "Talk to it: mien chat"
+    out.print(f"{verb} --persona {card.persona}", style="dim", markup=False)
 
 
 def _recipe(what: str, overrides: dict[str, Any]) -> Any:
@@ -89,7 +91,6 @@ def _explain(ready: Plan, *, preview: bool) -> None:
             out.rule(style="dim")
             out.print(marked(ready.base, pair))
         out.print("\nGreen is learnt; the rest is only read.", style="dim")
-        return
     out.print(yaml.safe_dump(ready.recipe.model_dump(mode="json"), sort_keys=False).rstrip())
     out.rule(style="dim")
     encoded, minutes = ready.encoded, ready.seconds() / 60

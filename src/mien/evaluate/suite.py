@@ -21,7 +21,8 @@ from mien.base.decode import Sampling
 from mien.base.embed import Embedder
 from mien.base.machine import probe
 from mien.base.model import Base
-from mien.data.corpus import Parallel, rows_of
+from mien.data.corpus import VOICES, Parallel, rows_of
+from mien.errors import InputError
 from mien.evaluate.classifier import METHOD, VoiceClassifier
 from mien.evaluate.results import Evaluation, Quantiles, Reply, TrainingPoint
 from mien.evaluate.systems import BARE_PROMPTS, Answer, System, answer, bare_replies, systems_of
@@ -45,6 +46,7 @@ class Measured:
     replies: list[Reply]
     numbers: dict[str, list[float]]  # score -> a value per reply
     per_prompt: dict[str, list[float]]  # score -> a value per test row
+    rates: list[float]  # tokens per second, one per seed
 
     @property
     def prompts(self) -> list[str]:
@@ -59,7 +61,7 @@ METHODS = {
     "repetition": f"share of word {_REPEATED}-grams of a reply that occurred earlier in it",
     "content_kept": "cosine of MiniLM embeddings with the authored neutral reply",
     "perplexity": "exp of mean -log p per token of the authored test reply in the intended voice",
-    "tokens_per_second": "generated tokens over wall time, per batch of one seed",
+    "tokens_per_second": "generated tokens over wall time, a figure per seed; lowest to highest",
 }
 
 
@@ -91,12 +93,18 @@ def evaluate(
         advance: Called with the number of replies as they come.
     """
     start = time.monotonic()
+    if persona.name not in VOICES:
+        raise InputError(
+            f"The built-in corpus has no voice {persona.name!r} to compare with.",
+            fix=f"It has {', '.join(VOICES)}. Talk to your own persona: mien chat --persona"
+            f" {persona.name} --compare base,prompt,{persona.name}",
+        )
     rows = list(rows_of("test") if rows is None else rows)
     stage("bare replies for the classifier", BARE_PROMPTS)
     classifier = VoiceClassifier(bare_replies(base, sampling, advance=advance))
     measurer = _Measurer(base, persona, classifier, embedder, rows, sampling, seeds)
     measured = []
-    for system in systems_of(persona, card.run if card else None):
+    for system in systems_of(persona, card):
         stage(f"{system.name}: {len(rows)} prompts x {len(seeds)} seeds", len(rows) * len(seeds))
         measured.append(measurer.run(system, advance))
     authored = {row.id: row.replies[persona.name] for row in rows}
@@ -144,10 +152,11 @@ class _Measurer:
             start = time.monotonic()
             batch = answer(self.base, system, self.rows, self.sampling, [seed], advance=advance)
             tokens = sum(len(each.ids) for each in batch)
-            rates += [tokens / (time.monotonic() - start)] * len(batch)
+            rates.append(tokens / (time.monotonic() - start))
             answers += batch
         replies = self._measure(system, answers)
-        return Measured(system, replies, self._numbers(replies, rates), self._on_authored(system))
+        numbers, authored = self._numbers(replies), self._on_authored(system)
+        return Measured(system, replies, numbers, authored, rates)
 
     def _measure(self, system: System, answers: list[Answer]) -> list[Reply]:
         texts = [each.text for each in answers]
@@ -174,7 +183,7 @@ class _Measurer:
             for i, each in enumerate(answers)
         ]
 
-    def _numbers(self, replies: list[Reply], rates: list[float]) -> dict[str, list[float]]:
+    def _numbers(self, replies: list[Reply]) -> dict[str, list[float]]:
         bands = self.persona.voice.bands()
         numbers = {
             "voice_rate": [float(reply.voice == self.persona.name) for reply in replies],
@@ -187,7 +196,6 @@ class _Measurer:
             "content_kept": [reply.content for reply in replies],
             "repetition": [reply.repetition for reply in replies],
             "distinct_2": [distinct(reply.text, 2) for reply in replies],
-            "tokens_per_second": rates,
         }
 
     def _on_authored(self, system: System) -> dict[str, list[float]]:
@@ -228,6 +236,18 @@ def _scores(measured: Measured, rows: Sequence[Parallel]) -> list[Score]:
         Score(name=key, system=name, method=_method(key), **by_prompt(values, prompts)._asdict())
         for key, values in measured.numbers.items()
     ]
+    rates = measured.rates
+    scores.append(
+        Score(
+            name="tokens_per_second",
+            system=name,
+            value=sum(rates) / len(rates),
+            low=min(rates),
+            high=max(rates),
+            n=len(rates),
+            method=METHODS["tokens_per_second"],
+        )
+    )
     ids = [row.id for row in rows]
     for key, values in measured.per_prompt.items():
         mean, low, high, n = by_prompt(values, ids)
@@ -250,7 +270,6 @@ def _differences(measured: Sequence[Measured], rows: Sequence[Parallel]) -> list
         )
         for other in others
         for key, values in ours.numbers.items()
-        if key != "tokens_per_second"
     ]
 
 

@@ -10,6 +10,7 @@ from mien.base.decode import Sampling, generate
 from mien.base.model import Base
 from mien.data.corpus import Parallel, rows_of
 from mien.persona.spec import Persona
+from mien.registry.cards import Card
 from mien.schema import Message, conversation, digest
 from mien.workspace import home, read_json, write_json
 
@@ -40,10 +41,16 @@ class Answer:
     ids: tuple[int, ...]
 
 
-def systems_of(persona: Persona, adapter: str | None) -> tuple[System, ...]:
-    """Base, base under the persona's system prompt, and the adapter (by the persona's name) if any."""
-    plain = (System("base"), System("prompt", system_prompt=persona.system_prompt.strip()))
-    return plain if adapter is None else (*plain, System(persona.name, adapter=adapter))
+def systems_of(persona: Persona, card: Card | None) -> tuple[System, ...]:
+    """Base, base under the persona's system prompt, and the adapter (by the persona's name) if any.
+
+    An adapter that was trained under the system prompt is heard under it.
+    """
+    prompt = persona.system_prompt.strip()
+    plain = (System("base"), System("prompt", system_prompt=prompt))
+    if card is None:
+        return plain
+    return (*plain, System(persona.name, card.run, prompt if card.under_prompt else None))
 
 
 def answer(

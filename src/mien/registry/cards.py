@@ -11,10 +11,12 @@ from pathlib import Path
 from pydantic import Field
 
 from mien.errors import AdapterError, first_line
+from mien.persona.spec import Persona
 from mien.schema import Strict
 from mien.workspace import Workspace, read_json, write_json
 
 CARD = "manifest.json"
+PERSONA = "persona.json"
 ADAPTER = "adapter"
 
 
@@ -34,6 +36,7 @@ class Card(Strict):
     recipe_hash: str
     adapter_hash: str
     seed: int
+    under_prompt: bool = False
     dtype: str
     device: str
     version: str
@@ -76,6 +79,11 @@ def cards(workspace: Workspace) -> list[Card]:
 def adapter_folder(workspace: Workspace, card: Card) -> Path:
     """Where a run's adapter lies, as a PEFT folder."""
     return workspace.runs / card.run / ADAPTER
+
+
+def persona_of(workspace: Workspace, card: Card) -> Persona:
+    """The specification a run was trained for, as it was then."""
+    return Persona.model_validate(read_json(workspace.runs / card.run / PERSONA))
 
 
 def newest(workspace: Workspace, persona: str, *, base_hash: str | None = None) -> Card:

@@ -1,6 +1,7 @@
 """From a recipe to an adapter on disk: the folder of a run, and what is in it when.
 
     recipe.json        the resolved recipe            first
+    persona.json       the specification              first
     metrics.jsonl      a line per step                while training
     checkpoints/       Trainer's own, the last two    while training; removed at the end
     adapter/           a PEFT folder                  at the end
@@ -32,7 +33,7 @@ from mien.base.model import Base
 from mien.errors import TrainError
 from mien.persona.spec import Persona, find
 from mien.registry.attach import attach
-from mien.registry.cards import ADAPTER, Card, read_card, write_card
+from mien.registry.cards import ADAPTER, PERSONA, Card, read_card, write_card
 from mien.schema import digest
 from mien.train.data import Dataset, Encoded, encode, load_dataset
 from mien.train.loop import CHECKPOINTS, Objective, Progress, fit, validation_losses
@@ -117,6 +118,7 @@ def train(ready: Plan, *, progress: Progress = lambda *_: None) -> Card:
         return card
     with disk_errors(folder, "100 MB"), _alone(folder), _fresh_adapter(ready):
         write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+        write_json(folder / PERSONA, ready.persona.model_dump(mode="json"))
         objective = OBJECTIVES[recipe.stage](base, folder.name)
         start = time.monotonic()
         with _recomputing(base, folder.name) if recipe.checkpointing else nullcontext():
@@ -177,7 +179,7 @@ def _recomputing(base: Base, adapter: str) -> Iterator[None]:
 def _card(ready: Plan, state: TrainerState, seconds: float) -> Card:
     base, recipe = ready.base, ready.recipe
     weights, losses = ready.folder / ADAPTER / WEIGHTS, validation_losses(state)
-    kept = min(losses, default=None) if recipe.keep == "best" else (losses or [None])[-1]
+    kept = (min(losses) if recipe.keep == "best" else losses[-1]) if losses else None
     if not weights.exists():
         raise TrainError(f"{weights} was not written.", fix="Train again.")
     return Card(
@@ -193,6 +195,7 @@ def _card(ready: Plan, state: TrainerState, seconds: float) -> Card:
         recipe_hash=recipe.digest(),
         adapter_hash=file_sha256(weights),
         seed=recipe.seed,
+        under_prompt=recipe.under_prompt,
         dtype=base.dtype,
         device=f"{probe().cuda or probe().cpu}, {torch.get_num_threads()} threads",
         version=mien.__version__,
