@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import logging as transformers_logging
 
 from mien.errors import BaseError, first_line
 
@@ -19,6 +20,7 @@ def gguf_to_folder(gguf: Path, folder: Path) -> None:
     Raises:
         BaseError: transformers cannot read this architecture from GGUF.
     """
+    transformers_logging.disable_progress_bar()
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where)

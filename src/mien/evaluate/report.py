@@ -386,11 +386,21 @@ def table(evaluation: Evaluation) -> Table:
     title = Text(f"{evaluation.title} ({evaluation.persona})", style="bold")
     legend = Text("\u2191 higher is better, \u2193 lower is better; [95 % interval]", style="dim")
     shown = Table(title=title, caption=legend, box=SIMPLE, title_justify="left", caption_justify="left")
-    shown.add_column("score")
+    shown.add_column("score", no_wrap=True)
     for system in evaluation.systems:
-        shown.add_column(Text(system), justify="right", min_width=14)
+        shown.add_column(Text(system), justify="right", no_wrap=True)
     for name in names_of(evaluation.scores):
         arrow = {1: " \u2191", -1: " \u2193", 0: ""}[meaning(name).better]
         cells = [evaluation.score(name, system) for system in evaluation.systems]
-        shown.add_row(Text(name + arrow), *[Text(str(cell) if cell else "") for cell in cells])
+        label = "  " + name.rpartition("/")[2].replace("_", " ") if "/" in name else name
+        shown.add_row(Text(label + arrow), *[Text(_brief(cell)) for cell in cells])
     return shown
+
+
+def _brief(score: Score | None) -> str:
+    """Value and interval, with as many digits as a column of a narrow terminal has room for."""
+    if score is None:
+        return ""
+    digits = 2 if abs(score.high) < 10 else 1 if abs(score.high) < 100 else 0
+    value, low, high = (f"{each:.{digits}f}" for each in (score.value, score.low, score.high))
+    return f"{value} [{low}, {high}]"

@@ -85,6 +85,8 @@ def bare_replies(base: Base, sampling: Sampling, *, advance: Advance = lambda _:
         rows = rows_of("train")[:: max(1, len(rows_of("train")) // BARE_PROMPTS)][:BARE_PROMPTS]
         answers = answer(base, System("base"), rows, sampling, [0], advance=advance)
         write_json(memo, [each.text for each in answers])
+    else:
+        advance(BARE_PROMPTS)
     return list(read_json(memo))
 
 

@@ -30,7 +30,8 @@ class Dataset:
 
     def digest(self) -> str:
         """Content hash of both sides."""
-        return digest([each.model_dump(mode="json") for each in (*self.train, *self.validation)])
+        sides = (self.train, self.validation)
+        return digest([[each.model_dump(mode="json") for each in side] for side in sides])
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,24 @@ def preview(base: Base, pair: Pair) -> Text:
 
 def _from_files(data: Path, validation: Path | None) -> tuple[list[Example], list[Example]]:
     rows = read_examples(data)
+    _without_test_prompts(rows, data)
     if validation is not None:
         return rows, read_examples(validation)
     held = [row for row in rows if corpus.split_of(_question(row)) == "validation"][:_LARGEST_HOLDOUT]
     prompts = {_question(row) for row in held}
     kept = [row for row in rows if _question(row) not in prompts]
     return (kept, held) if kept else (rows, [])
+
+
+def _without_test_prompts(rows: Sequence[Example], data: Path) -> None:
+    """Whoever trains on what `mien eval` asks can no longer believe it."""
+    held_out = {row.prompt for row in corpus.rows_of("test")}
+    leaked = sum(row.prompt[-1].content in held_out for row in rows)
+    if leaked:
+        raise DataError(
+            f"{data}: {leaked} of {len(rows)} rows ask a test prompt of the built-in corpus.",
+            fix="Leave them out; `mien data export --split train` writes those that may be learnt.",
+        )
 
 
 def _question(example: Example) -> str:
