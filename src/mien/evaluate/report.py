@@ -385,7 +385,8 @@ def table(evaluation: Evaluation) -> Table:
     """The scores for the terminal: a row per score, a column per system."""
     title = Text(f"{evaluation.title} ({evaluation.persona})", style="bold")
     legend = Text("\u2191 higher is better, \u2193 lower is better; [95 % interval]", style="dim")
-    shown = Table(title=title, caption=legend, box=SIMPLE, title_justify="left", caption_justify="left")
+    shown = Table(title=title, caption=legend, box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    shown.title_justify = shown.caption_justify = "left"
     shown.add_column("score", no_wrap=True)
     for system in evaluation.systems:
         shown.add_column(Text(system), justify="right", no_wrap=True)
