@@ -49,7 +49,6 @@ def train(what: str, dry_run: bool, preview: bool, **overrides: Any) -> None:
         ready = run.plan(recipe, Workspace.open(), base)
         if preview or dry_run:
             _explain(ready, preview=preview)
-        if preview or dry_run:
             return
         fresh = not (ready.folder / "manifest.json").exists()
         show.begin(f"training {ready.persona.name}", ready.steps)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import mien
 from mien.base.decode import Sampling
@@ -93,16 +94,13 @@ def evaluate(
         advance: Called with the number of replies as they come.
     """
     start = time.monotonic()
-    if persona.name not in VOICES:
-        raise InputError(
-            f"The built-in corpus has no voice {persona.name!r} to compare with.",
-            fix=f"It has {', '.join(VOICES)}. Talk to your own persona: mien chat --persona"
-            f" {persona.name} --compare base,prompt,{persona.name}",
-        )
+    _require_voice(persona)
     rows = list(rows_of("test") if rows is None else rows)
     stage("bare replies for the classifier", BARE_PROMPTS)
     classifier = VoiceClassifier(bare_replies(base, sampling, advance=advance))
-    measurer = _Measurer(base, persona, classifier, embedder, rows, sampling, seeds)
+    neutral = embedder.embed([row.replies["neutral"] for row in rows])
+    contents = {row.id: vector for row, vector in zip(rows, neutral, strict=True)}
+    measurer = _Measurer(base, persona, classifier, embedder, contents, rows, sampling, seeds)
     measured = []
     for system in systems_of(persona, card):
         stage(f"{system.name}: {len(rows)} prompts x {len(seeds)} seeds", len(rows) * len(seeds))
@@ -135,12 +133,22 @@ def evaluate(
     )
 
 
+def _require_voice(persona: Persona) -> None:
+    if persona.name not in VOICES:
+        raise InputError(
+            f"The built-in corpus has no voice {persona.name!r} to compare with.",
+            fix=f"It has {', '.join(VOICES)}. Talk to your own persona: mien chat --persona"
+            f" {persona.name} --compare base,prompt,{persona.name}",
+        )
+
+
 @dataclass(frozen=True)
 class _Measurer:
     base: Base
     persona: Persona
     classifier: VoiceClassifier
     embedder: Embedder
+    contents: dict[str, NDArray[np.float32]]  # row id -> embedding of its neutral reply
     rows: list[Parallel]
     sampling: Sampling
     seeds: Sequence[int]
@@ -163,7 +171,6 @@ class _Measurer:
         mass = self.classifier.judge(texts)
         intended = self.classifier.labels.index(self.persona.name)
         ours = self.embedder.embed(texts)
-        neutral = self.embedder.embed([each.row.replies["neutral"] for each in answers])
         return [
             Reply(
                 system=system.name,
@@ -177,7 +184,7 @@ class _Measurer:
                 confidence=float(mass[i].max()),
                 intended=float(mass[i, intended]),
                 measures=measure(each.text),
-                content=float(ours[i] @ neutral[i]),
+                content=float(ours[i] @ self.contents[each.row.id]),
                 repetition=repetition(each.text),
             )
             for i, each in enumerate(answers)
