@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.stats import Interval, by_prompt, difference_by_prompt, wilson
+from mien.stats import Interval, by_prompt, difference_by_prompt, ratio, wilson
 
 
 def test_wilson_of_8_in_10_worked_by_hand() -> None:
@@ -130,3 +130,15 @@ def test_values_and_prompts_must_match(values: list[float], prompts: list[str]) 
 def test_a_difference_needs_the_same_prompts_on_both_sides() -> None:
     with pytest.raises(ValueError, match="same prompts on both sides"):
         difference_by_prompt([1], ["a"], [1], ["b"])
+
+
+def test_a_ratio_is_of_the_sums_and_not_a_mean_of_ratios() -> None:
+    found = ratio([10, 90], [1, 3])
+    assert (found.value, found.n) == (25.0, 2)
+    assert (found.low, found.high) == (10.0, 30.0)  # one of the two drawn twice
+
+
+@pytest.mark.parametrize(("amounts", "per"), [([], []), ([1.0], [1.0, 2.0]), ([1.0], [0.0])])
+def test_a_ratio_refuses_what_cannot_be_divided(amounts: list[float], per: list[float]) -> None:
+    with pytest.raises(ValueError, match="both must match"):
+        ratio(amounts, per)

@@ -65,6 +65,21 @@ def by_prompt(
     return Interval(float(sums.sum() / counts.sum()), float(low), float(high), len(values))
 
 
+def ratio(amounts: Values, per: Values, *, draws: int = 2000, seed: int = 0) -> Interval:
+    """Sum of `amounts` over sum of `per`, with a bootstrap interval over the pairs.
+
+    Raises:
+        ValueError: No values, the two differ in length, or some of `per` are not above 0.
+    """
+    if len(amounts) == 0 or len(amounts) != len(per) or min(per) <= 0:
+        raise ValueError(
+            f"{len(amounts)} amounts per {len(per)}: both must match, not 0, and be per > 0"
+        )
+    sums, counts = (np.asarray(each, dtype=np.float64) for each in (amounts, per))
+    low, high = np.quantile(_resample(sums, counts, draws, seed), [0.025, 0.975])
+    return Interval(float(sums.sum() / counts.sum()), float(low), float(high), len(sums))
+
+
 def difference_by_prompt(
     ours: Values,
     our_prompts: Sequence[Hashable],

@@ -97,11 +97,36 @@ def test_a_reply_does_not_touch_torchs_own_generator(tiny_base: Base) -> None:
 
 
 def test_replies_are_cut_at_the_limit_and_progress_counts_all(tiny_base: Base) -> None:
-    done: list[int] = []
+    told: list[tuple[int, int]] = []
     short = WILD.model_copy(update={"max_tokens": 3})
-    replies = generate(tiny_base, TALKS, short, seeds=range(8), batch=3, progress=done.append)
+    replies = generate(
+        tiny_base, TALKS, short, seeds=range(8), batch=3, progress=lambda *step: told.append(step)
+    )
     assert max(len(reply) for reply in replies) == 3
-    assert done == [3, 3, 2]
+    assert sum(tokens for tokens, _ in told) == sum(len(reply) for reply in replies)
+    assert sum(ended for _, ended in told) == 8
+    assert all(tokens >= 0 and ended >= 0 for tokens, ended in told)
+
+
+def test_rows_that_ask_the_same_are_read_once_and_answered_as_if_each_were_alone(
+    tiny_base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks, seeds = [TALKS[1], TALKS[0], TALKS[1], TALKS[1]], [7, 8, 9, 7]
+    alone = [
+        generate(tiny_base, [talk], WILD, seeds=[seed])[0]
+        for talk, seed in zip(talks, seeds, strict=True)
+    ]
+    read: list[int] = []
+    forward = tiny_base.model.forward
+
+    def counting(*args: Any, **inputs: Any) -> Any:
+        read.append(inputs["input_ids"].numel())
+        return forward(*args, **inputs)
+
+    monkeypatch.setattr(tiny_base.model, "forward", counting)
+    assert generate(tiny_base, talks, WILD, seeds=seeds) == alone
+    longest = len(tiny_base.renderer.prompt(TALKS[1]))
+    assert read[:2] == [2 * longest, 4]
 
 
 def test_no_conversations_give_no_replies(tiny_base: Base) -> None:

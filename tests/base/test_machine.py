@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,30 @@ def test_the_real_trial_measures_float32() -> None:
     rate = machine._trial("float32", 1)
     assert rate is not None
     assert rate > 0
+
+
+_FAULTS = """
+import resource, torch
+from mien.base.machine import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5): torch.ones(2**22)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+plain = faults(); keep_freed_memory(); faults(); print(plain, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+def test_freed_memory_is_kept_for_the_next_tensor() -> None:
+    done = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, text=True, check=True)
+    plain, kept = map(int, done.stdout.split())
+    assert plain > 5 * 2**24 / 4096 / 2, "the machine maps large blocks anew, as it is said to"
+    assert kept < plain / 10
+
+
+def test_without_glibc_memory_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", missing)
+    machine.keep_freed_memory()

@@ -1,7 +1,8 @@
 """Batched decoding with a key-value cache, the same for every system that is compared.
 
 Each row draws from a generator of its own seed, so a reply does not depend on which other rows happen
-to share its batch. Rows that have ended leave the batch, and the others go on without them.
+to share its batch. Rows that ask the same are read once. Rows that have ended leave the batch, and the
+others go on without them.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from pydantic import Field
 from torch import Tensor
-from transformers import DynamicCache
 
+from mien.base.cache import roomy_cache
 from mien.base.model import Base
 from mien.schema import Message, Strict
 
@@ -33,6 +34,7 @@ class Sampling(Strict):
 
 Row = tuple[Sequence[int], int]
 Step = list[tuple[int, int]]
+Progress = Callable[[int, int], None]
 
 
 def steps(base: Base, rows: Sequence[Row], sampling: Sampling) -> Iterator[Step]:
@@ -75,8 +77,8 @@ def generate(
     sampling: Sampling,
     *,
     seeds: Sequence[int],
-    batch: int = 64,
-    progress: Callable[[int], None] = lambda _: None,
+    batch: int = 96,
+    progress: Progress = lambda _tokens, _replies: None,
 ) -> list[list[int]]:
     """Token ids of one reply per conversation, in order.
 
@@ -86,17 +88,20 @@ def generate(
         sampling: How tokens are chosen.
         seeds: One per conversation.
         batch: Rows decoded together; those of like length share a batch.
-        progress: Called with the number of replies as each batch ends.
+        progress: Called after each step with the tokens it made and the replies it ended.
     """
     prompts = [base.renderer.prompt(messages) for messages in conversations]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     replies: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
+        running = len(rows)
         for step in steps(base, [(prompts[row], seeds[row]) for row in rows], sampling):
             for place, token in step:
                 replies[rows[place]].append(token)
-        progress(len(rows))
+            progress(len(step), running - len(step))
+            running = len(step)
+        progress(0, running)
     return replies
 
 
@@ -108,14 +113,21 @@ class _Batch:
         self.generators = [torch.Generator().manual_seed(seed) for _, seed in rows]
         self.rows = list(range(len(rows)))  # batch place -> the caller's row
         self.running = set(self.rows)
-        self.cache = DynamicCache(config=base.model.config)
-        self.tokens, self.mask = _left_padded([prompt for prompt, _ in rows], base)
+        self.cache = roomy_cache(base.model.config)
+        prompts = [tuple(prompt) for prompt, _ in rows]
+        distinct = list(dict.fromkeys(prompts))
+        self.tokens, self.mask = _left_padded(distinct, base)
         self.said = torch.empty(len(rows), 0, dtype=torch.long)
+        # Which of the distinct prompts each row asks; None once they have been read.
+        self.asks: Tensor | None = torch.tensor([distinct.index(prompt) for prompt in prompts])
 
     @torch.no_grad()
     def step(self) -> Step:
         """Take one token for every row; report those of rows that still run."""
-        chosen = self._choose(self._scores())
+        scores = self._scores()
+        if self.asks is not None:
+            scores, self.asks = self._spread(scores, self.asks), None
+        chosen = self._choose(scores)
         self.said = torch.cat([self.said, chosen[:, None]], dim=1)
         stop = self.base.renderer.stop_ids
         step: Step = []
@@ -130,6 +142,12 @@ class _Batch:
         self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
         self._compact()
         return step
+
+    def _spread(self, scores: Tensor, asks: Tensor) -> Tensor:
+        """From a row per distinct prompt to the caller's rows."""
+        self.mask = self.mask[asks]
+        self.cache.batch_select_indices(asks.to(self.base.device))
+        return scores[asks]
 
     def _scores(self) -> Tensor:
         """Logits of the next token, (rows, vocabulary)."""

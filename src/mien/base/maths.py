@@ -81,11 +81,10 @@ class _TokenNll(torch.autograd.Function):
         for start in range(0, len(targets), rows):
             part = slice(start, start + rows)
             wanted = targets[part, None]
-            logits = (hidden[part] @ weight.t()).float()
-            norm = torch.logsumexp(logits, dim=-1, keepdim=True)
-            nll[part] = (norm - logits.gather(1, wanted))[:, 0]
+            logp = torch.log_softmax(hidden[part] @ weight.t(), dim=-1, dtype=torch.float32)
+            nll[part] = -logp.gather(1, wanted)[:, 0]
             if grad is not None:
-                slope = logits.sub_(norm).exp_()
+                slope = logp.exp_()
                 slope.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=slope.dtype))
                 grad[part] = slope.to(weight.dtype) @ weight
         ctx.save_for_backward(grad)

@@ -15,7 +15,7 @@ from transformers import logging as transformers_logging
 
 from mien.base.fetch import DEFAULT_BASE, BaseFiles, Report, pull
 from mien.base.lora import Adapters
-from mien.base.machine import choose_dtype
+from mien.base.machine import choose_dtype, keep_freed_memory
 from mien.base.maths import BLOCKS, token_nll
 from mien.base.render import Renderer
 from mien.errors import BaseError, InputError, first_line
@@ -105,6 +105,7 @@ class Base:
         if dtype not in ("auto", *DTYPES):
             raise InputError(f"There is no dtype {dtype!r}.", fix=f"Use auto, {' or '.join(DTYPES)}.")
         files = pull(ref, report=report)
+        keep_freed_memory()
         transformers_logging.disable_progress_bar()
         wanted = DTYPES[choose_dtype() if dtype == "auto" else dtype]
         try:

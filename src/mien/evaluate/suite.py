@@ -31,12 +31,28 @@ from mien.persona.spec import Persona
 from mien.persona.voice import DIMENSIONS, MEASURES, measure, measures_of
 from mien.registry.cards import Card
 from mien.schema import Example, Score
-from mien.stats import by_prompt, difference_by_prompt
+from mien.stats import by_prompt, difference_by_prompt, ratio
 
 Stage = Callable[[str, int], None]
 SAMPLING = Sampling(max_tokens=130, temperature=0.5)
 SEEDS = (0, 1)
 _REPEATED = 4  # words in a row that count as a repetition
+
+
+class _Clock:
+    """Tokens and seconds of each step of decoding, and word of the replies that ended."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self.tokens, self.seconds = list[int](), list[float]()
+        self._advance, self._last = advance, time.perf_counter()
+
+    def __call__(self, tokens: int, ended: int) -> None:
+        now = time.perf_counter()
+        if tokens:
+            self.tokens.append(tokens)
+            self.seconds.append(now - self._last)
+        self._last = now
+        self._advance(ended)
 
 
 @dataclass(frozen=True)
@@ -47,7 +63,7 @@ class Measured:
     replies: list[Reply]
     numbers: dict[str, list[float]]  # score -> a value per reply
     per_prompt: dict[str, list[float]]  # score -> a value per test row
-    rates: list[float]  # tokens per second, one per seed
+    clock: _Clock
 
     @property
     def prompts(self) -> list[str]:
@@ -62,7 +78,7 @@ METHODS = {
     "repetition": f"share of word {_REPEATED}-grams of a reply that occurred earlier in it",
     "content_kept": "cosine of MiniLM embeddings with the authored neutral reply",
     "perplexity": "exp of mean -log p per token of the authored test reply in the intended voice",
-    "tokens_per_second": "generated tokens over wall time, a figure per seed; lowest to highest",
+    "tokens_per_second": "tokens over wall time, all replies in one batch; 95 % bootstrap over steps",
 }
 
 
@@ -97,7 +113,7 @@ def evaluate(
     _require_voice(persona)
     rows = list(rows_of("test") if rows is None else rows)
     stage("bare replies for the classifier", BARE_PROMPTS)
-    classifier = VoiceClassifier(bare_replies(base, sampling, advance=advance))
+    classifier = VoiceClassifier(bare_replies(base, sampling, progress=_Clock(advance)))
     neutral = embedder.embed([row.replies["neutral"] for row in rows])
     contents = {row.id: vector for row, vector in zip(rows, neutral, strict=True)}
     measurer = _Measurer(base, persona, classifier, embedder, contents, rows, sampling, seeds)
@@ -155,16 +171,11 @@ class _Measurer:
 
     def run(self, system: System, advance: Callable[[int], None]) -> Measured:
         """Generate all replies of a system and measure each."""
-        answers, rates = list[Answer](), list[float]()
-        for seed in self.seeds:
-            start = time.monotonic()
-            batch = answer(self.base, system, self.rows, self.sampling, [seed], advance=advance)
-            tokens = sum(len(each.ids) for each in batch)
-            rates.append(tokens / (time.monotonic() - start))
-            answers += batch
+        clock = _Clock(advance)
+        answers = answer(self.base, system, self.rows, self.sampling, self.seeds, progress=clock)
         replies = self._measure(system, answers)
         numbers, authored = self._numbers(replies), self._on_authored(system)
-        return Measured(system, replies, numbers, authored, rates)
+        return Measured(system, replies, numbers, authored, clock)
 
     def _measure(self, system: System, answers: list[Answer]) -> list[Reply]:
         texts = [each.text for each in answers]
@@ -243,18 +254,9 @@ def _scores(measured: Measured, rows: Sequence[Parallel]) -> list[Score]:
         Score(name=key, system=name, method=_method(key), **by_prompt(values, prompts)._asdict())
         for key, values in measured.numbers.items()
     ]
-    rates = measured.rates
-    scores.append(
-        Score(
-            name="tokens_per_second",
-            system=name,
-            value=sum(rates) / len(rates),
-            low=min(rates),
-            high=max(rates),
-            n=len(rates),
-            method=METHODS["tokens_per_second"],
-        )
-    )
+    speed = ratio(measured.clock.tokens, measured.clock.seconds)
+    key = "tokens_per_second"
+    scores.append(Score(name=key, system=name, method=METHODS[key], **speed._asdict()))
     ids = [row.id for row in rows]
     for key, values in measured.per_prompt.items():
         mean, low, high, n = by_prompt(values, ids)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.base.decode import Sampling, generate
+from mien.base.decode import Progress, Sampling, generate
 from mien.base.model import Base
 from mien.data.corpus import Parallel, rows_of
 from mien.persona.spec import Persona
@@ -14,7 +14,6 @@ from mien.registry.cards import Card
 from mien.schema import Message, conversation, digest
 from mien.workspace import home, read_json, write_json
 
-Advance = Callable[[int], None]
 BARE_PROMPTS = 88  # training prompts that the bare base answers, for the classifier's neutral class
 
 
@@ -60,7 +59,7 @@ def answer(
     sampling: Sampling,
     seeds: Sequence[int],
     *,
-    advance: Advance = lambda _: None,
+    progress: Progress = lambda _tokens, _replies: None,
 ) -> list[Answer]:
     """Replies of one system to every row, once per seed."""
     asked = [(row, seed) for seed in seeds for row in rows]
@@ -70,7 +69,7 @@ def answer(
             [system.conversation(row.prompt) for row, _ in asked],
             sampling,
             seeds=[seed for _, seed in asked],
-            progress=advance,
+            progress=progress,
         )
     return [
         Answer(row, seed, base.renderer.decode(ids), tuple(ids))
@@ -78,15 +77,17 @@ def answer(
     ]
 
 
-def bare_replies(base: Base, sampling: Sampling, *, advance: Advance = lambda _: None) -> list[str]:
+def bare_replies(
+    base: Base, sampling: Sampling, *, progress: Progress = lambda _tokens, _replies: None
+) -> list[str]:
     """The bare base's replies to training prompts; kept in the home, since they never change."""
     memo = _memo(base, sampling)
     if not memo.exists():
         rows = rows_of("train")[:: max(1, len(rows_of("train")) // BARE_PROMPTS)][:BARE_PROMPTS]
-        answers = answer(base, System("base"), rows, sampling, [0], advance=advance)
+        answers = answer(base, System("base"), rows, sampling, [0], progress=progress)
         write_json(memo, [each.text for each in answers])
     else:
-        advance(BARE_PROMPTS)
+        progress(0, BARE_PROMPTS)
     return list(read_json(memo))
 
 
