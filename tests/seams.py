@@ -12,10 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from mien import pipeline
-from mien.base.decode import Sampling
+from mien.base import model
 from mien.base.embed import Embedder
 from mien.base.machine import Machine
 from mien.base.model import Base
+from mien.chat import Sampling
 from mien.data import corpus
 from mien.data.corpus import Split, rows_of
 from mien.data.wording import bag_of_words
@@ -68,7 +69,7 @@ def install(patch: pytest.MonkeyPatch, folder: Path) -> Seams:
     patch.setattr(Embedder, "load", lambda **_: Words())
     patch.setattr(corpus, "examples", examples)
     patch.setattr(run, "probe", lambda: machine)
-    patch.setattr(suite, "probe", lambda: machine)
+    patch.setattr(model, "probe", lambda: machine)
     patch.setattr(suite, "SAMPLING", SAMPLING)
     patch.setattr(systems, "BARE_PROMPTS", 4)
     patch.setattr(pipeline, "SAMPLING", SAMPLING)

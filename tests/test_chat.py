@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mien.base.decode import Sampling, generate
+from mien.base.decode import generate
 from mien.base.local import LocalChat
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
-from mien.chat import ChatModel, ScriptedModel
+from mien.chat import ChatModel, Reply, Sampling, ScriptedModel
 from mien.errors import MienError
 from mien.schema import Message, conversation
 from tests import models
@@ -85,8 +85,26 @@ def test_a_long_conversation_loses_its_oldest_exchanges_and_keeps_the_system_pro
     )
     asked = (*long, Message(role="user", content="last"))
     model = LocalChat(tiny_base, system_prompt="be kind", sampling=GREEDY)
-    kept = model._recent([Message(role="system", content="be kind"), *asked])
+    kept = model._recent(asked, GREEDY.max_tokens)
     assert len(tiny_base.renderer.prompt(kept)) <= tiny_base.max_tokens - GREEDY.max_tokens
     assert [kept[0].role, kept[1].role, kept[-1].content] == ["system", "user", "last"]
     assert 3 < len(kept) < 20
     assert said(model, asked)
+
+
+def test_a_script_may_be_a_function_of_the_conversation_and_the_seed() -> None:
+    model = ScriptedModel(lambda messages, seed: f"{messages[-1].content} {seed}")
+    found = model.reply(ASKED, GREEDY, seed=7)
+    assert found == Reply(text="how are you today 7", prompt_tokens=4, completion_tokens=5)
+
+
+def test_a_program_hears_of_the_local_model_what_a_person_hears_and_what_it_took(
+    tiny_base: Base,
+) -> None:
+    model = LocalChat(tiny_base, sampling=GREEDY)
+    found = model.reply(ASKED, GREEDY, seed=0)
+    assert found.text == said(model).strip()
+    assert found.prompt_tokens == len(tiny_base.renderer.prompt(ASKED))
+    assert found.ended == ("length" if found.completion_tokens == GREEDY.max_tokens else "stop")
+    cut = model.reply(ASKED, GREEDY.model_copy(update={"max_tokens": 2}), seed=0)
+    assert (cut.ended, cut.completion_tokens) == ("length", 2)

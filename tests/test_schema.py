@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from mien.schema import Example, Message, Preference, Score, conversation, digest
+from mien.schema import Dialogue, Example, Message, Preference, Score, conversation, digest
 
 USER = {"role": "user", "content": "Hello"}
 REPLY = {"role": "assistant", "content": "Hi"}
@@ -42,7 +42,7 @@ def test_a_conversation_without_a_system_message_has_none() -> None:
 BAD: list[tuple[type[BaseModel], dict[str, Any], str]] = [
     (Message, {"role": "robot", "content": "x"}, "role"),
     (Message, {"role": "user", "content": ""}, "content"),
-    (Message, {**USER, "name": "Ann"}, "name"),
+    (Message, {**USER, "mood": "glad"}, "mood"),
     (Example, {"prompt": [], "completion": [REPLY]}, "prompt"),
     (Example, {"prompt": [USER], "completion": []}, "completion"),
     (Example, {"prompt": [USER], "completion": [REPLY, REPLY]}, "completion"),
@@ -125,3 +125,44 @@ def test_equal_content_has_an_equal_digest_and_other_content_another() -> None:
     one, same, other = Example.of("a", "b"), Example.of("a", "b"), Example.of("a", "c")
     assert one.digest() == same.digest() != other.digest()
     assert len(one.digest()) == 64
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+TALK = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "What time is it?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "9:30", "tool_call_id": "1"},
+    {"role": "assistant", "content": "Half past nine."},
+    {"role": "user", "content": "Thanks."},
+    {"role": "assistant", "content": "You are welcome."},
+]
+
+
+def test_a_conversation_with_tools_is_carried_as_it_is_and_what_is_not_set_is_left_out() -> None:
+    talk = Dialogue.model_validate({"messages": TALK})
+    assert talk.model_dump(mode="json") == {"messages": TALK}
+    assert Message(role="user", content="hi").model_dump() == {"role": "user", "content": "hi"}
+
+
+def test_a_dialogue_gives_an_example_for_each_answer_to_the_user_with_all_before_it() -> None:
+    talk = Dialogue.model_validate({"messages": TALK})
+    first, last = talk.examples()
+    assert first.prompt == talk.messages[:2]
+    assert first.completion[0].tool_calls
+    assert last.prompt == talk.messages[:6]
+    assert last.reply == "You are welcome."
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        (TALK[:2], "ends with the assistant's turn"),
+        (TALK[2:5], "has a user"),
+        ([*TALK[1:], *TALK], "only the first turn may be the system's"),
+        (TALK[:1], "at least 2"),
+    ],
+)
+def test_what_is_no_dialogue_is_refused(messages: list[dict[str, Any]], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Dialogue.model_validate({"messages": messages})

@@ -14,7 +14,7 @@ from transformers import trainer as transformers_trainer
 from mien.base.lora import LoraConfig
 from mien.base.model import Base, Flat
 from mien.persona.spec import find
-from mien.train.data import Encoded, Pair, encode, load_dataset
+from mien.train.data import Encoded, Row, encode, load_dataset
 from mien.train.loop import fit
 from mien.train.recipe import Recipe
 from mien.train.sft import Sft
@@ -35,7 +35,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     return {"folder": str(base.files.folder.absolute()), "base_sha256": base.files.sha256}
 
 
-def sample(pairs: list[Pair], most: int | None) -> list[Pair]:
+def sample(pairs: list[Row], most: int | None) -> list[Row]:
     """Some of the rows, from all over: the corpus is in order of topic."""
     if most is None or most >= len(pairs):
         return pairs
@@ -73,7 +73,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     return {"losses": losses}
 
 
-def held_out(base: Base, adapter: str, pairs: list[Pair]) -> float:
+def held_out(base: Base, adapter: str, pairs: list[Row]) -> float:
     """Mean -log p over all completion tokens, in nats."""
     total, count = 0.0, 0
     with torch.no_grad(), base.adapters.use(adapter):

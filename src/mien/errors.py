@@ -7,6 +7,9 @@
     |-- BaseError             the base model cannot be had, read or used
     |   |-- DownloadError     the registry is out of reach or has no such file
     |   `-- ChecksumError     what arrived is not what was promised
+    |-- ModelError            a chat model does not answer
+    |   `-- BusyError         not now; it is worth asking again
+    |-- BudgetError           a job has used up what it may spend; what it has is kept
     |-- AdapterError          an adapter is missing, broken, or belongs to another base
     `-- TrainError            training cannot start or go on
         `-- DivergedError     the loss is no longer a number
@@ -86,6 +89,28 @@ class DownloadError(BaseError):
 
 class ChecksumError(BaseError):
     """A file arrived whole but is not the file that was promised."""
+
+
+class ModelError(MienError):
+    """A chat model does not answer."""
+
+
+class BusyError(ModelError):
+    """A chat model does not answer now; it is worth asking again.
+
+    Args:
+        kind: Why, in a word or two that can be counted: `rate limit`, `server error`, `time-out`.
+        wait: Seconds that the model asks to be left alone for, if it says.
+    """
+
+    def __init__(self, what: str, *, kind: str, wait: float | None = None, fix: str = "") -> None:
+        super().__init__(what, fix=fix)
+        self.kind = kind
+        self.wait = wait
+
+
+class BudgetError(MienError):
+    """A job has used up what it may spend."""
 
 
 class AdapterError(MienError):

@@ -54,7 +54,7 @@ def demo(
 
     # 3. Supervised fine-tuning on the persona's replies gives it the voice.
     ready = plan(Recipe(persona=persona.name, base=base_ref), workspace, base)
-    show.begin(f"training {persona.name} on {len(ready.encoded.train)} replies", ready.steps)
+    show.begin(f"training {persona.name} on {ready.encoded.examples} replies", ready.steps)
     card = train(ready, progress=show.training)
     show.say(
         f"trained {card.run}: {card.steps} steps in {card.seconds:.0f} s,"

@@ -11,9 +11,16 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 class Strict(BaseModel):
@@ -33,10 +40,27 @@ def digest(value: Any) -> str:
 
 
 class Message(Strict):
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    `tool_calls`, `tool_call_id` and `name` are OpenAI's fields for the use of tools; they are carried
+    along untouched, and left out of the JSON where they are not set.
+    """
 
     role: Role
-    content: str = Field(min_length=1)
+    content: str = ""
+    tool_calls: tuple[dict[str, Any], ...] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Message:
+        if not self.content and not self.tool_calls:
+            raise ValueError("a turn needs `content`")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
 
 
 class Example(Strict):
@@ -65,6 +89,29 @@ class Example(Strict):
             prompt=conversation(prompt, system=system),
             completion=(Message(role="assistant", content=reply),),
         )
+
+
+class Dialogue(Strict):
+    """A whole conversation, system message or none, that ends with the assistant's turn."""
+
+    messages: tuple[Message, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _turns_in_order(self) -> Dialogue:
+        roles = [message.role for message in self.messages]
+        if "system" in roles[1:]:
+            raise ValueError("only the first turn may be the system's")
+        if roles[-1] != "assistant" or "user" not in roles:
+            raise ValueError("a dialogue has a user and ends with the assistant's turn")
+        return self
+
+    def examples(self) -> list[Example]:
+        """One example per turn of the assistant that follows a turn of the user, with all before it."""
+        return [
+            Example(prompt=self.messages[:place], completion=(message,))
+            for place, message in enumerate(self.messages)
+            if message.role == "assistant" and place and self.messages[place - 1].role == "user"
+        ]
 
 
 class Preference(Strict):

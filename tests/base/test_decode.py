@@ -12,9 +12,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mien.base.decode import Sampling, generate, steps, stream
+from mien.base.decode import generate, steps, stream
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
+from mien.chat import Sampling
 from mien.schema import Message, conversation
 from tests import models
 

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mien.base.model import Base
 from mien.base.render import Renderer, choose_style
-from mien.errors import BaseError
+from mien.errors import BaseError, InputError
 from mien.schema import Example, Message, conversation
 from tests.models import chatml_tokenizer, gemma_tokenizer, tiny_tokenizer
 
@@ -156,3 +156,26 @@ def test_the_default_base_speaks_chatml_and_gets_no_identity(smollm: Base) -> No
     text = raw(smollm.renderer, smollm.renderer.prompt(conversation("Who are you?")))
     assert smollm.renderer.style.name == "chatml"
     assert text == "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(role="assistant", tool_calls=(CALL,)),
+        Message(role="tool", content="9:30", tool_call_id="1"),
+    ],
+    ids=["call", "result"],
+)
+def test_turns_of_tools_are_refused_in_plain_words(message: Message) -> None:
+    renderer = Renderer(chatml_tokenizer())
+    with pytest.raises(InputError, match="calls a tool"):
+        renderer.prompt([Message(role="user", content="What time is it?"), message])
+
+
+def test_a_call_is_no_reply_to_be_learnt() -> None:
+    called = Message(role="assistant", tool_calls=(CALL,))
+    with pytest.raises(InputError, match="calls a tool"):
+        Renderer(chatml_tokenizer()).example(Example(prompt=conversation("Hi"), completion=(called,)))

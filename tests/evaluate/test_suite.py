@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.base.decode import Sampling
+from mien.base import model
 from mien.base.lora import LoraConfig
 from mien.base.machine import Machine
 from mien.base.model import Base
+from mien.chat import Sampling
 from mien.data.corpus import Parallel, rows_of
 from mien.data.wording import bag_of_words
-from mien.evaluate import suite, systems
+from mien.evaluate import systems
 from mien.evaluate.results import Evaluation
 from mien.evaluate.suite import distinct, evaluate, repetition
 from mien.evaluate.systems import BARE_PROMPTS, System, answer, bare_replies, systems_of
@@ -68,7 +69,7 @@ def small(adapter: str | None = None) -> Base:
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIEN_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setattr(suite, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
+        patch.setattr(model, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
         yield
 
 

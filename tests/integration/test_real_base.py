@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mien.base.decode import Sampling, generate
+from mien.base import model
+from mien.base.decode import generate
 from mien.base.lora import LoraConfig
 from mien.base.machine import Machine
 from mien.base.model import Base, Flat
+from mien.chat import Sampling
 from mien.data.corpus import examples, rows_of
 from mien.data.formats import write_examples
 from mien.schema import Example, conversation
@@ -77,6 +79,7 @@ def test_another_architecture_is_trained_and_stops_by_itself(
 ) -> None:
     # Gemma 3 as it comes was only pretrained: that a turn ends is learnt here.
     monkeypatch.setattr(run, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
+    monkeypatch.setattr(model, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
     asked = [row.prompt for row in rows_of("train")[:8]]
     write_examples(tmp_path / "rows.jsonl", [Example.of(prompt, "Aye, captain.") for prompt in asked])
     base = Base.load("gemma3-270m", dtype="float32")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mien.base import model
 from mien.base.machine import Machine
 from mien.train import run
 
@@ -11,3 +12,4 @@ from mien.train import run
 @pytest.fixture(autouse=True)
 def _no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
+    monkeypatch.setattr(model, "probe", lambda: Machine("cpu", 1, 50.0, None, None))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from mien.base import model
 from mien.base.machine import Machine
 from mien.train import run
 from mien.train.loop import Interrupted
@@ -21,7 +22,8 @@ _PAUSE = 0.03  # so that whoever reads the lines can act before the next
 
 def main(folder: str, settings: str) -> None:
     """Train, and say how it ended."""
-    run.probe = lambda: Machine("cpu", 1, 50.0, None, None)  # type: ignore[attr-defined]
+    for module in (run, model):
+        module.probe = lambda: Machine("cpu", 1, 50.0, None, None)  # type: ignore[attr-defined]
     try:
         card = run.train(planned(Path(folder), **json.loads(settings)), progress=tell)
     except Interrupted as stop:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from mien.base.model import Base
+from mien.base.model import Base, Flat
 from mien.data import corpus
 from mien.data.corpus import VOICES, rows_of, split_of
 from mien.data.formats import write_examples
 from mien.errors import DataError, SpecError
 from mien.persona.spec import find
-from mien.schema import Example, Message
+from mien.schema import Dialogue, Example, Message
 from mien.train.data import Dataset, encode, load_dataset, preview
 from mien.train.recipe import Recipe
+from tests import models
 
 ASKED = [f"question number {n}" for n in range(60)]
 
@@ -107,7 +110,7 @@ def test_the_digest_tells_data_apart_and_not_files(tmp_path: Path) -> None:
 
 def test_an_example_that_is_too_long_is_left_out_whole_and_counted(tiny_base: Base) -> None:
     short, long = Example.of("hello", "hi"), Example.of("hello", "the ship sails at dawn, " * 30)
-    pair = tiny_base.renderer.example(short)
+    pair = list(tiny_base.renderer.example(short))
     data = Dataset("rows", (short, long, short), (long, short))
     found = encode(tiny_base, data, max_length=64)
     assert found.train == [pair, pair] and found.validation == [pair]
@@ -133,10 +136,42 @@ def test_what_is_learnt_is_the_reply_and_the_mark_that_ends_it(tiny_base: Base) 
 
 def test_the_preview_marks_exactly_the_learnt_tokens(tiny_base: Base) -> None:
     pair = tiny_base.renderer.example(Example.of("the wind is fair", "hello there", system="be kind"))
-    shown = preview(tiny_base, pair)
+    shown = preview(tiny_base, list(pair))
     marked = [shown.plain[span.start : span.end] for span in shown.spans if "green" in str(span.style)]
     assert marked == [tiny_base.tokenizer.decode([token]) for token in pair[1]]
     assert "".join(marked) == "hello there<|im_end|>"
     before = shown.plain[: min(span.start for span in shown.spans if "green" in str(span.style))]
     assert before == tiny_base.tokenizer.decode(pair[0])
     assert before.endswith("<|im_start|>assistant\n")
+
+
+def talk(*replies: str) -> Dialogue:
+    turns = [
+        Message(role=role, content=text)
+        for reply in replies
+        for role, text in (("user", "how are you"), ("assistant", reply))
+    ]
+    return Dialogue(messages=tuple(turns))
+
+
+@pytest.mark.parametrize("make", [models.tiny_base, models.tiny_gemma])
+def test_a_dialogue_is_one_row_that_learns_what_its_examples_learn(make: Callable[[], Base]) -> None:
+    base = make()
+    examples = (*talk("hello", "fair", "the wind").examples(), *talk("at dawn").examples())
+    found = encode(base, Dataset("talks", tuple(examples), ()), max_length=256)
+    pairs = [base.renderer.example(example) for example in examples]
+    assert [len(row) for row in found.train] == [6, 2]
+    assert found.examples == 4
+    assert found.tokens == sum(map(len, pairs[2])) + sum(map(len, pairs[3]))
+    assert [row[1::2] for row in found.train] == [[c for _, c in pairs[:3]], [pairs[3][1]]]
+    together = base.nll(Flat.of(found.train))
+    apart = base.nll(Flat.of(pairs))
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
+
+
+def test_the_preview_of_a_dialogue_marks_every_reply(tiny_base: Base) -> None:
+    examples = tuple(talk("hello", "fair").examples())
+    (row,) = encode(tiny_base, Dataset("talk", examples, ()), max_length=256).train
+    shown = preview(tiny_base, row)
+    marked = [shown.plain[span.start : span.end] for span in shown.spans if "green" in str(span.style)]
+    assert "".join(marked) == "hello<|im_end|>fair<|im_end|>"

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mien.base import model
 from mien.base.lora import WEIGHTS
 from mien.base.machine import Machine
 from mien.base.model import Base, Flat
@@ -62,6 +63,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str
     ready = planned(tmp_path_factory.mktemp("undisturbed"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
+        patch.setattr(model, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
         train(ready)
     return outcome(ready)
 

@@ -10,26 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from mien.base.cache import roomy_cache
 from mien.base.model import Base
-from mien.schema import Message, Strict
+from mien.chat import Sampling
+from mien.schema import Message
 
 _COMPACT_AT = 0.75  # leave ended rows in place until at most this share of the batch is running
-
-
-class Sampling(Strict):
-    """How the next token is chosen. A temperature of 0 takes the likeliest."""
-
-    max_tokens: int = Field(default=160, ge=1, description="longest reply, in tokens")
-    temperature: float = Field(default=0.7, ge=0, le=5)
-    top_k: int = Field(default=50, ge=1, description="draw among this many likeliest tokens")
-    top_p: float = Field(default=0.9, gt=0, le=1, description="and among those with this much mass")
-    repetition_penalty: float = Field(
-        default=1.1, ge=1, description="divides the scores of tokens already in the reply (CTRL, 2019)"
-    )
 
 
 Row = tuple[Sequence[int], int]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mien.base.decode import Sampling, stream
+from mien.base.decode import generate, stream
 from mien.base.model import Base
+from mien.chat import Reply, Sampling
 from mien.schema import Message
 
 
@@ -17,7 +18,8 @@ class LocalChat:
     Attributes:
         adapter: The name of an attached adapter; None is the bare base.
         system_prompt: Put before the conversation, if given.
-        seed: Of the next reply; it moves on with every turn.
+        sampling: Of what is streamed.
+        seed: Of the next streamed reply; it moves on with every turn.
     """
 
     base: Base
@@ -25,19 +27,38 @@ class LocalChat:
     system_prompt: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
+    parallel: int = 1
+
+    @property
+    def name(self) -> str:
+        """The base and the adapter."""
+        return f"{self.base.files.name}/{self.adapter}" if self.adapter else self.base.files.name
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str]:
         """The next turn of the assistant, piece by piece."""
         self.seed += 1
-        opening = (Message(role="system", content=self.system_prompt),) if self.system_prompt else ()
-        recent = self._recent([*opening, *messages])
+        recent = self._recent(messages, self.sampling.max_tokens)
         with self.base.adapters.use(self.adapter):
             yield from stream(self.base, recent, self.sampling, seed=self.seed)
 
-    def _recent(self, messages: list[Message]) -> list[Message]:
+    def reply(self, messages: Sequence[Message], sampling: Sampling, *, seed: int) -> Reply:
+        """The next turn of the assistant."""
+        recent = self._recent(messages, sampling.max_tokens)
+        with self.base.adapters.use(self.adapter):
+            (ids,) = generate(self.base, [recent], sampling, seeds=[seed])
+        return Reply(
+            text=self.base.renderer.decode(ids),
+            prompt_tokens=len(self.base.renderer.prompt(recent)),
+            completion_tokens=len(ids),
+            ended="length" if len(ids) == sampling.max_tokens else "stop",
+        )
+
+    def _recent(self, messages: Sequence[Message], longest: int) -> list[Message]:
         """The conversation without its oldest exchanges, where it outgrew the model's context."""
-        room = self.base.max_tokens - self.sampling.max_tokens
-        first = 1 if messages[0].role == "system" else 0
-        while len(self.base.renderer.prompt(messages)) > room and len(messages) > first + 2:
-            del messages[first : first + 2]
-        return messages
+        opening = (Message(role="system", content=self.system_prompt),) if self.system_prompt else ()
+        kept = [*opening, *messages]
+        room = self.base.max_tokens - longest
+        first = 1 if kept[0].role == "system" else 0
+        while len(self.base.renderer.prompt(kept)) > room and len(kept) > first + 2:
+            del kept[first : first + 2]
+        return kept

@@ -15,7 +15,7 @@ from transformers import logging as transformers_logging
 
 from mien.base.fetch import DEFAULT_BASE, BaseFiles, Report, pull
 from mien.base.lora import Adapters
-from mien.base.machine import choose_dtype, keep_freed_memory
+from mien.base.machine import choose_dtype, keep_freed_memory, probe
 from mien.base.maths import BLOCKS, token_nll
 from mien.base.render import Renderer
 from mien.errors import BaseError, InputError, first_line
@@ -24,6 +24,7 @@ from mien.schema import Example
 _UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 # What a model may do to its logits after the output head; `token_nll` knows of none of it.
 _ON_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+Row = Sequence[Sequence[int]]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -48,22 +49,25 @@ class Flat:
     owner: Tensor
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Flat:
-        """From (prompt ids, completion ids) pairs; every completion token is learnt."""
+    def of(cls, rows: Sequence[Row]) -> Flat:
+        """From rows of stretches, read and learnt in turn: a prompt and its completion, and so on."""
         tokens: list[int] = []
         index: list[int] = []
         owner: list[int] = []
-        for row, (prompt, completion) in enumerate(pairs):
-            first = len(tokens) + len(prompt)
-            tokens += [*prompt, *completion]
-            index += range(first - 1, first - 1 + len(completion))
-            owner += [row] * len(completion)
-        blocks = tuple(len(prompt) + len(completion) for prompt, completion in pairs)
+        blocks: list[int] = []
+        for number, row in enumerate(rows):
+            start = len(tokens)
+            for place, stretch in enumerate(row):
+                if place % 2:
+                    index += range(len(tokens) - 1, len(tokens) - 1 + len(stretch))
+                    owner += [number] * len(stretch)
+                tokens += stretch
+            blocks.append(len(tokens) - start)
         ids, places = torch.tensor(tokens), torch.tensor(index, dtype=torch.long)
         return cls(
             tokens=ids,
             positions=torch.cat([torch.arange(length) for length in blocks]),
-            blocks=blocks,
+            blocks=tuple(blocks),
             index=places,
             targets=ids[places + 1],
             owner=torch.tensor(owner, dtype=torch.long),
@@ -128,6 +132,12 @@ class Base:
     def dtype(self) -> str:
         """Type of the frozen weights."""
         return str(self.head.weight.dtype).removeprefix("torch.")
+
+    @property
+    def machine(self) -> str:
+        """The machine it runs on, its threads and its type, for cards and reports."""
+        found = probe()
+        return f"{found.cuda or found.cpu}, {torch.get_num_threads()} threads, {self.dtype}"
 
     @property
     def max_tokens(self) -> int:

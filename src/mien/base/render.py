@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mien.errors import BaseError
+from mien.errors import BaseError, InputError
 from mien.schema import Example, Message
 
 if TYPE_CHECKING:
@@ -100,6 +100,14 @@ def _reserve(tokenizer: PreTrainedTokenizerBase, style: Style) -> None:
         tokenizer.add_special_tokens({"extra_special_tokens": forgotten})
 
 
+def _refuse_tools(message: Message) -> None:
+    if message.role == "tool" or message.tool_calls:
+        raise InputError(
+            "A turn calls a tool or is a tool's, and the small bases have no marks for that.",
+            fix="Leave such rows out of training; `mien data convert` keeps them for other programs.",
+        )
+
+
 class Renderer:
     """Conversations to token ids, for one tokenizer.
 
@@ -120,9 +128,14 @@ class Renderer:
         self.stop_ids = frozenset((*self._stop, *eos))
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation, open for the assistant's next turn."""
+        """Token ids of a conversation, open for the assistant's next turn.
+
+        Raises:
+            InputError: It uses tools.
+        """
         style, ids = self.style, self._opening()
         for message in self._fold_system(messages):
+            _refuse_tools(message)
             ids += self._marks(getattr(style, message.role) or "") + self._text(message.content)
             ids += self._stop + self._marks(style.after_stop)
         return ids + self._marks(style.assistant)
@@ -132,7 +145,12 @@ class Renderer:
         return self._text(reply) + self._stop
 
     def example(self, example: Example) -> tuple[list[int], list[int]]:
-        """Prompt and completion ids of a training example."""
+        """Prompt and completion ids of a training example.
+
+        Raises:
+            InputError: It uses tools.
+        """
+        _refuse_tools(example.completion[0])
         return self.prompt(example.prompt), self.completion(example.reply)
 
     def decode(self, ids: Sequence[int]) -> str:

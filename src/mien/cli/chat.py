@@ -14,14 +14,13 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from mien.base.fetch import DEFAULT_BASE
-from mien.chat import ChatModel
+from mien.chat import ChatModel, Sampling
 from mien.cli.output import console, stages
 from mien.errors import AdapterError, InputError, MienError
 from mien.persona.spec import Persona, find
 from mien.schema import Message
 
 if TYPE_CHECKING:
-    from mien.base.decode import Sampling
     from mien.base.model import Base
     from mien.workspace import Workspace
 

@@ -13,6 +13,7 @@ from mien.cli.groups import Group
 from mien.cli.output import console, table
 from mien.cli.show import terminal_show
 from mien.errors import InputError
+from mien.registry.cards import CARD
 
 if TYPE_CHECKING:
     from mien.train.run import Plan
@@ -50,7 +51,7 @@ def train(what: str, dry_run: bool, preview: bool, **overrides: Any) -> None:
         if preview or dry_run:
             _explain(ready, preview=preview)
             return
-        fresh = not (ready.folder / "manifest.json").exists()
+        fresh = not (ready.folder / CARD).exists()
         show.begin(f"training {ready.persona.name}", ready.steps)
         card = run.train(ready, progress=show.training)
         verb = "trained" if fresh else "there already:"
@@ -92,16 +93,18 @@ def _explain(ready: Plan, *, preview: bool) -> None:
         out.print("\nGreen is learnt; the rest is only read.", style="dim")
     out.print(yaml.safe_dump(ready.recipe.model_dump(mode="json"), sort_keys=False).rstrip())
     out.rule(style="dim")
-    encoded, minutes = ready.encoded, ready.seconds() / 60
+    encoded, seconds = ready.encoded, ready.seconds()
     facts = table("", "")
     facts.show_header = False
-    facts.add_row("examples", f"{len(encoded.train)} to train on, {len(encoded.validation)} held out")
+    held = len(encoded.validation)
+    facts.add_row("examples", f"{encoded.examples} to train on, {held} held out")
     facts.add_row("left out", f"{encoded.too_long} over {ready.recipe.max_length} tokens")
     facts.add_row("tokens an epoch", f"{encoded.tokens}, of which {encoded.learnt} are learnt")
     facts.add_row("steps", f"at most {ready.steps}")
-    facts.add_row("time", f"about {minutes:.0f} min on this machine at most")
+    if seconds is not None:
+        facts.add_row("time", f"about {seconds / 60:.0f} min on this machine at most")
     facts.add_row("memory", f"about {ready.memory_mb() / 1000:.1f} GB")
-    state = "complete already" if (ready.folder / "manifest.json").exists() else "would be written"
+    state = "complete already" if (ready.folder / CARD).exists() else "would be written"
     facts.add_row("run", f"{ready.folder} ({state})")
     out.print(facts)
 

@@ -14,14 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import mien
-from mien.base.decode import Sampling
 from mien.base.embed import Embedder
-from mien.base.machine import probe
 from mien.base.model import Base
+from mien.chat import Sampling
 from mien.data.corpus import VOICES, Parallel, rows_of
 from mien.errors import InputError
 from mien.evaluate.classifier import METHOD, VoiceClassifier
@@ -132,7 +130,7 @@ def evaluate(
         adapter=card.adapter_hash if card else None,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         version=mien.__version__,
-        device=f"{probe().cuda or probe().cpu}, {torch.get_num_threads()} threads, {base.dtype}",
+        device=base.machine,
         seconds=round(time.monotonic() - start, 1),
         sampling=sampling.model_dump(),
         seeds=tuple(seeds),

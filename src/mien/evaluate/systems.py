@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.base.decode import Progress, Sampling, generate
+from mien.base.decode import Progress, generate
 from mien.base.model import Base
+from mien.chat import Sampling
 from mien.data.corpus import Parallel, rows_of
 from mien.persona.spec import Persona
 from mien.registry.cards import Card

@@ -28,7 +28,7 @@ from transformers import (
 
 from mien.base.model import Base, Flat
 from mien.errors import DivergedError
-from mien.train.data import Encoded, Pair
+from mien.train.data import Encoded, Row
 from mien.train.recipe import Recipe
 
 METRICS = "metrics.jsonl"
@@ -274,8 +274,8 @@ def _cut_metrics(path: Path, step: int) -> None:
     path.write_text("".join(kept if step else []), encoding="utf-8")
 
 
-def _collate(pairs: list[Pair]) -> dict[str, Flat]:
-    return {"batch": Flat.of(pairs)}
+def _collate(rows: list[Row]) -> dict[str, Flat]:
+    return {"batch": Flat.of(rows)}
 
 
 def _only(trainer: Trainer) -> None:

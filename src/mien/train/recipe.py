@@ -62,7 +62,9 @@ class Recipe(Strict):
         le=3,
         description="what the finished update is multiplied by: more voice, less content",
     )
-    batch_size: int = Field(default=4, ge=1, description="examples a step, laid end to end")
+    batch_size: int = Field(
+        default=4, ge=1, description="examples a step, laid end to end; a dialogue counts as one"
+    )
     accumulate: int = Field(default=1, ge=1, description="batches a step, where one does not fit")
     max_length: int = Field(default=1024, ge=16, description="tokens; longer examples are left out")
     checkpointing: bool = Field(

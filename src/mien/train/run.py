@@ -21,7 +21,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 from transformers import TrainerState
 
@@ -35,7 +34,7 @@ from mien.persona.spec import Persona, find
 from mien.registry.attach import attach
 from mien.registry.cards import ADAPTER, PERSONA, Card, read_card, write_card
 from mien.schema import digest
-from mien.train.data import Dataset, Encoded, encode, load_dataset
+from mien.train.data import Dataset, Encoded, encode, length, load_dataset
 from mien.train.loop import CHECKPOINTS, Objective, Progress, fit, validation_losses
 from mien.train.recipe import Recipe
 from mien.train.sft import Sft
@@ -62,9 +61,14 @@ class Plan:
         rows = self.recipe.batch_size * self.recipe.accumulate
         return self.recipe.epochs * -(-len(self.encoded.train) // rows)
 
-    def seconds(self) -> float:
-        """About how long training takes here: 4 FLOPs per weight and token, no weight gradients."""
+    def seconds(self) -> float | None:
+        """About how long training takes here: 4 FLOPs per weight and token, no weight gradients.
+
+        None on a GPU, whose rate is not probed.
+        """
         machine = probe()
+        if machine.cuda:
+            return None
         rate = (machine.bfloat16 if self.base.dtype == "bfloat16" else machine.float32) or 100.0
         weights = sum(p.numel() for p in self.base.model.parameters() if not p.requires_grad)
         tokens = self.encoded.tokens * self.recipe.epochs
@@ -77,7 +81,7 @@ class Plan:
         """
         config, rows = self.base.model.config, self.recipe.batch_size
         width = 16 * config.hidden_size + 6 * getattr(config, "intermediate_size", 0)
-        longest = sorted((len(p) + len(c) for p, c in self.encoded.train), reverse=True)[:rows]
+        longest = sorted(map(length, self.encoded.train), reverse=True)[:rows]
         size = 2 if self.base.dtype == "bfloat16" else 4
         weights = sum(p.numel() for p in self.base.model.parameters())
         kept = sum(longest) * width * config.num_hidden_layers
@@ -197,9 +201,9 @@ def _card(ready: Plan, state: TrainerState, seconds: float) -> Card:
         seed=recipe.seed,
         under_prompt=recipe.under_prompt,
         dtype=base.dtype,
-        device=f"{probe().cuda or probe().cpu}, {torch.get_num_threads()} threads",
+        device=base.machine,
         version=mien.__version__,
-        examples=len(ready.encoded.train),
+        examples=ready.encoded.examples,
         steps=state.global_step,
         seconds=round(seconds, 1),
         validation_loss=None if kept is None else round(kept, 4),
