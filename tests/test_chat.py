@@ -108,3 +108,14 @@ def test_a_program_hears_of_the_local_model_what_a_person_hears_and_what_it_took
     assert found.ended == ("length" if found.completion_tokens == GREEDY.max_tokens else "stop")
     cut = model.reply(ASKED, GREEDY.model_copy(update={"max_tokens": 2}), seed=0)
     assert (cut.ended, cut.completion_tokens) == ("length", 2)
+
+
+def test_two_that_answer_differently_have_two_names(tiny_base: Base) -> None:
+    names = [
+        LocalChat(tiny_base).name,
+        LocalChat(tiny_base, "witty-sft-1").name,
+        LocalChat(tiny_base, system_prompt="be kind").name,
+        LocalChat(tiny_base, system_prompt="be brief").name,
+    ]
+    assert len(set(names)) == 4
+    assert LocalChat(tiny_base, sampling=GREEDY, seed=3).name == names[0]

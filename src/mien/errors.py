@@ -8,7 +8,8 @@
     |   |-- DownloadError     the registry is out of reach or has no such file
     |   `-- ChecksumError     what arrived is not what was promised
     |-- ModelError            a chat model does not answer
-    |   `-- BusyError         not now; it is worth asking again
+    |   |-- BusyError         not now; it is worth asking again
+    |   `-- AccessError       nothing at all, until an address, a name or a key is mended
     |-- BudgetError           a job has used up what it may spend; what it has is kept
     |-- AdapterError          an adapter is missing, broken, or belongs to another base
     `-- TrainError            training cannot start or go on
@@ -107,6 +108,10 @@ class BusyError(ModelError):
         super().__init__(what, fix=fix)
         self.kind = kind
         self.wait = wait
+
+
+class AccessError(ModelError, InputError):
+    """A chat model answers nothing at all until an address, a model's name or a key is mended."""
 
 
 class BudgetError(MienError):

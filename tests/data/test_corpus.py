@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,19 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.data.corpus import (
+    FORMS,
     SPLITS,
     VOICES,
     Parallel,
+    ParallelDialogue,
     corpus,
     corpus_folder,
+    dialogues,
     examples,
+    forms,
+    read_dialogues,
     read_parallel,
     replies,
     rows_of,
     split_of,
 )
 from mien.errors import DataError
-from mien.schema import Example
+from mien.schema import Example, Message
 
 ROW = {
     "id": "x-001",
@@ -122,6 +128,69 @@ def test_a_broken_row_is_named_by_file_line_and_key(
 def test_rows_of_given_rows() -> None:
     row = Parallel.model_validate(ROW)
     assert rows_of(row.split, [row]) == [row]
+
+
+def test_training_sees_prompts_answered_in_prose_only() -> None:
+    assert {row.form for row in corpus()} == {"chat"}
+    learnt = {each.prompt[-1].content for split in SPLITS for each in examples("warm", split)}
+    assert not learnt & ({row.prompt for row in forms()} | {row.prompt for row in dialogues()})
+
+
+def test_no_id_is_used_twice_in_any_part() -> None:
+    ids = [row.id for part in (corpus(), forms(), dialogues()) for row in part]
+    assert len(set(ids)) == len(ids)
+
+
+def test_there_are_as_many_of_each_form() -> None:
+    assert Counter(row.form for row in forms()) == dict.fromkeys(FORMS[1:], 8)
+
+
+def test_every_turn_has_every_voice_in_order() -> None:
+    turns = [turn for row in dialogues() for turn in row.turns]
+    assert {tuple(turn.replies) for turn in turns} == {VOICES}
+    assert {tuple(row.replies) for row in forms()} == {VOICES}
+
+
+def test_a_dialogue_in_one_voice() -> None:
+    row = dialogues()[0]
+    talk = row.dialogue("witty")
+    assert talk.messages[2] == Message(role="user", content=row.turns[1].user)
+    assert talk.messages[3] == Message(role="assistant", content=row.turns[1].replies["witty"])
+    assert [len(each.prompt) for each in talk.examples()] == [2 * n + 1 for n in range(len(row.turns))]
+
+
+def test_a_dialogue_has_no_unknown_voice() -> None:
+    with pytest.raises(DataError, match=r"dialogue-001 has no voice 'pirate'.*socratic"):
+        dialogues()[0].dialogue("pirate")
+
+
+def test_a_dialogue_belongs_where_its_first_message_does() -> None:
+    for row in dialogues():
+        assert row.split == split_of(row.turns[0].user)
+
+
+def test_read_dialogues(tmp_path: Path) -> None:
+    turn = {"user": "Hello?", "points": ["a greeting"], "replies": {"warm": "Hello!"}}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"id": "d-1", "topic": "x", "turns": [turn, turn]}) + "\n")
+    assert [len(row.turns) for row in read_dialogues(path)] == [2]
+    path.write_text(json.dumps({"id": "d-1", "topic": "x", "turns": [turn | {"user": ""}]}) + "\n")
+    with pytest.raises(DataError, match=r"rows.jsonl:1: turns.0.user: "):
+        read_dialogues(path)
+
+
+def test_the_card_states_the_sizes_of_forms_and_dialogues() -> None:
+    card = (corpus_folder() / "README.md").read_text(encoding="utf-8")
+    parts: dict[str, Sequence[Parallel | ParallelDialogue]] = {
+        "prompts": corpus(),
+        "forms": forms(),
+        "dialogues": dialogues(),
+    }
+    for name, rows in parts.items():
+        sizes = Counter(row.split for row in rows)
+        cells = [name, len(rows), *(sizes[split] for split in SPLITS)]
+        line = r"\s*\|\s*".join(str(cell) for cell in cells)
+        assert re.search(rf"^\|\s*{line}\s*\|", card, re.MULTILINE), cells
 
 
 def test_the_card_states_the_counts_of_the_data() -> None:

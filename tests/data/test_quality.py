@@ -8,10 +8,21 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from mien.data.corpus import VOICES, Parallel, corpus, rows_of, split_of
-from mien.data.quality import Embed, Report, check
+from mien.data.corpus import (
+    VOICES,
+    Parallel,
+    ParallelDialogue,
+    corpus,
+    dialogues,
+    forms,
+    rows_of,
+    split_of,
+)
+from mien.data.quality import Embed, Report, check, check_all, to_embed, whole
 from mien.data.wording import bag_of_words, numbers
 
 CLEAN = rows_of("test")
@@ -59,6 +70,50 @@ def test_the_built_in_corpus_is_checked_within_five_seconds() -> None:
     start = time.perf_counter()
     check(corpus())
     assert time.perf_counter() - start < 5
+
+
+def test_the_whole_corpus_passes_every_check_that_needs_no_model() -> None:
+    report = check_all()
+    assert not report.errors, "\n".join(map(str, report.errors))
+    assert not failed(report)
+
+
+def test_the_voices_of_the_prompts_are_within_five_per_cent_in_length() -> None:
+    figures = {figure.name: figure.value for figure in check(corpus()).figures}
+    assert figures["uneven length"] <= 0.05
+
+
+def test_figures_and_findings_of_the_whole_name_their_part() -> None:
+    report = check_all()
+    names = {figure.name for figure in report.figures}
+    assert {"prompts: uneven length", "forms: uneven length", "dialogues: uneven length"} <= names
+    assert "prompt leak, wording" in names
+    assert {each.where for each in report.findings if each.check == "marks"} == {
+        "prompts",
+        "forms",
+        "dialogues",
+    }
+
+
+def test_every_text_that_is_embedded_is_announced() -> None:
+    embedded: list[str] = []
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        embedded.extend(texts)
+        return bag_of_words(texts)
+
+    check_all(embed)
+    assert len(embedded) == to_embed()
+
+
+@pytest.mark.parametrize("part", ["forms", "dialogues"])
+def test_a_prompt_of_one_part_leaks_into_another(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: Sequence[Parallel | ParallelDialogue] = forms() if part == "forms" else dialogues()
+    row = next(each for each in rows if each.split == "train")
+    leaked = CLEAN[0].model_copy(update={"prompt": moved(row.prompt, "test")})
+    monkeypatch.setattr(whole, "corpus", lambda: (leaked, *corpus()[1:]))
+    found = {(each.check, each.where) for each in check_all().errors}
+    assert ("leak", row.id) in found
 
 
 def test_no_torch_is_imported() -> None:

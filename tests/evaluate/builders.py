@@ -1,16 +1,15 @@
-"""Made-up but plausible evaluations, adjustable where a test needs it, and a reader of pages."""
+"""Made-up but plausible evaluations, adjustable where a test needs it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html.parser import HTMLParser
 from typing import Any
 
 from mien.evaluate.results import Evaluation, Judge, Reply, TrainingPoint
 from mien.persona.voice import DIMENSIONS, MEASURES
 from mien.schema import Score
+from tests.page.reading import HOSTILE
 
-HOSTILE = '<script>alert("x")</script>'
 SYSTEMS = ("base", "prompt", "witty")
 VOICES = ("neutral", "warm", "witty", "direct", "socratic", "calm")
 GOOD = {"base": 0.04, "prompt": 0.31, "witty": 0.83}
@@ -171,33 +170,3 @@ def hostile() -> Evaluation:
         replies=tuple(reply(each, 0).model_copy(update=changes) for each in systems),
         authored={"p0": HOSTILE},
     )
-
-
-class Page(HTMLParser):
-    """Every tag and attribute of a page, and its visible text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in ("meta", "br", "link", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not {"style", "svg"} & set(self.open):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())

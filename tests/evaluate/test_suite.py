@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +20,14 @@ from mien.base.model import Base
 from mien.chat import Sampling
 from mien.data.corpus import Parallel, rows_of
 from mien.data.wording import bag_of_words
-from mien.evaluate import systems
+from mien.evaluate import suite, systems
 from mien.evaluate.results import Evaluation
-from mien.evaluate.suite import distinct, evaluate, repetition
-from mien.evaluate.systems import BARE_PROMPTS, System, answer, bare_replies, systems_of
+from mien.evaluate.suite import distinct, echo, evaluate, repetition
+from mien.evaluate.systems import BARE_PROMPTS, Answer, System, answer, bare_replies, systems_of
 from mien.persona.spec import find
 from mien.persona.voice import MEASURES, measure
 from mien.registry.cards import Card
-from mien.schema import Example
+from mien.schema import Example, conversation
 from tests import models
 from tests.registry.test_cards import card
 
@@ -140,6 +141,7 @@ def test_a_score_is_the_mean_of_its_replies_and_lies_in_its_interval(found: Eval
             "voice_rate": fmean(reply.voice == "witty" for reply in replies),
             "content_kept": fmean(reply.content for reply in replies),
             "repetition": fmean(reply.repetition for reply in replies),
+            "echo": fmean(reply.echo for reply in replies),
             "distinct_2": fmean(distinct(reply.text, 2) for reply in replies),
         }
         for name, value in expected.items():
@@ -285,3 +287,35 @@ def test_repetition_is_the_share_of_runs_of_four_words_that_came_before(text: st
 )
 def test_distinct_is_distinct_runs_over_all_runs(text: str, n: int, share: float) -> None:
     assert distinct(text, n) == pytest.approx(share)
+
+
+def test_what_recites_its_instructions_is_an_echo_and_what_quotes_a_little_is_not() -> None:
+    given = conversation("why is the sky blue", system="You are a dry, witty assistant. Be brief.")
+    assert echo("You are a dry, witty assistant. Be brief.", given) == 1.0
+    assert echo("You ask: why is the sky blue", given) == 0.5
+    assert echo("Because the air scatters blue light best of all.", given) == 0.0
+    assert echo("Because.", given) == 0.0
+
+
+def test_an_echo_is_nobodys_voice(rows: list[Parallel], monkeypatch: pytest.MonkeyPatch) -> None:
+    def recite(
+        base: Base, system: System, asked: Sequence[Parallel], *_: object, **told: Any
+    ) -> list[Answer]:
+        text = system.system_prompt or "The air scatters blue light best of all, as it happens."
+        told["progress"](2 * len(asked), len(asked))
+        return [Answer(row, seed, text, (1, 2)) for seed in SEEDS for row in asked]
+
+    monkeypatch.setattr(suite, "answer", recite)
+    found = evaluate(
+        small(),
+        WITTY,
+        None,
+        embedder=Words(),
+        sampling=SAMPLING,
+        seeds=SEEDS,
+        rows=rows,  # type: ignore[arg-type]
+    )
+    heard = {name: {r.voice for r in found.replies if r.system == name} for name in found.systems}
+    assert heard["prompt"] == {"echo"} and "echo" not in heard["base"]
+    assert found.score("voice_rate", "prompt").value == 0
+    assert found.score("echo", "prompt").value > 0.9

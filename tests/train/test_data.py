@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from mien.base.model import Base, Flat
 from mien.data import corpus
 from mien.data.corpus import VOICES, rows_of, split_of
-from mien.data.formats import write_examples
+from mien.data.formats import Row, write_examples, write_records
 from mien.errors import DataError, SpecError
 from mien.persona.spec import find
 from mien.schema import Dialogue, Example, Message
@@ -74,6 +75,60 @@ def test_all_rows_of_a_prompt_are_on_one_side(tmp_path: Path) -> None:
     found = from_file(tmp_path, rows)
     assert len(found.train) + len(found.validation) == len(rows)
     assert not questions(found.train) & questions(found.validation)
+
+
+def spoken(*said: str) -> Dialogue:
+    turns = zip(cycle(("user", "assistant")), said, strict=False)
+    return Dialogue.model_validate(
+        {"messages": [{"role": role, "content": text} for role, text in turns]}
+    )
+
+
+def from_records(folder: Path, *rows: Row) -> Dataset:
+    path = folder / "rows.jsonl"
+    write_records(path, rows)
+    recipe = Recipe.model_validate({"persona": "witty", "data": path})
+    return load_dataset(recipe, find("witty"))
+
+
+def test_a_dialogue_is_learnt_from_each_turn_of_the_assistant(tmp_path: Path) -> None:
+    learnt = next(asked for asked in ASKED if split_of(asked) == "train")
+    found = from_records(tmp_path, spoken(learnt, "Yes.", "And?", "No."))
+    assert [each.reply for each in found.train] == ["Yes.", "No."]
+    assert [len(each.prompt) for each in found.train] == [1, 3]
+
+
+def test_all_turns_of_a_dialogue_are_on_one_side(tmp_path: Path) -> None:
+    found = from_records(tmp_path, *(spoken(asked, "Yes.", f"{asked}, and?", "No.") for asked in ASKED))
+    sides = [{each.prompt[0].content for each in side} for side in (found.train, found.validation)]
+    assert len(found.train) + len(found.validation) == 2 * len(ASKED)
+    assert all(sides) and not sides[0] & sides[1]
+
+
+def test_what_there_is_no_room_for_in_validation_is_trained_on(tmp_path: Path) -> None:
+    held = next(asked for asked in ASKED if split_of(asked) == "validation")
+    rows = [Example.of(asked, "yes") for asked in ASKED]
+    found = from_file(tmp_path, [*rows, *(Example.of(held, f"reply {n}") for n in range(250))])
+    assert len(found.train) + len(found.validation) == len(rows) + 250
+    assert held not in questions(found.validation) and found.validation
+
+
+def test_conversations_that_use_tools_are_not_trained_on(tmp_path: Path) -> None:
+    said = (
+        Message(role="user", content="What time is it?"),
+        Message(role="assistant", tool_calls=({"function": {"name": "clock"}},)),
+        Message(role="tool", content="12:00"),
+        Message(role="assistant", content="Noon."),
+    )
+    with pytest.raises(DataError, match="1 of 3 examples use tools") as caught:
+        from_records(tmp_path, Dialogue(messages=said), spoken("a", "b", "c", "d"))
+    assert caught.value.fix
+
+
+def test_a_test_prompt_in_the_middle_of_a_dialogue_is_found(tmp_path: Path) -> None:
+    asked = rows_of("test")[0].prompt
+    with pytest.raises(DataError, match="1 of 2 examples ask a test prompt"):
+        from_records(tmp_path, spoken("Hello", "Hi.", asked, "Yes."))
 
 
 def test_a_file_of_one_prompt_is_trained_on_whole_wherever_its_hash_falls(tmp_path: Path) -> None:
@@ -146,12 +201,7 @@ def test_the_preview_marks_exactly_the_learnt_tokens(tiny_base: Base) -> None:
 
 
 def talk(*replies: str) -> Dialogue:
-    turns = [
-        Message(role=role, content=text)
-        for reply in replies
-        for role, text in (("user", "how are you"), ("assistant", reply))
-    ]
-    return Dialogue(messages=tuple(turns))
+    return spoken(*(text for reply in replies for text in ("how are you", reply)))
 
 
 @pytest.mark.parametrize("make", [models.tiny_base, models.tiny_gemma])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mien.base.decode import generate, stream
 from mien.base.model import Base
 from mien.chat import Reply, Sampling
-from mien.schema import Message
+from mien.schema import Message, digest
 
 
 @dataclass
@@ -31,8 +31,10 @@ class LocalChat:
 
     @property
     def name(self) -> str:
-        """The base and the adapter."""
-        return f"{self.base.files.name}/{self.adapter}" if self.adapter else self.base.files.name
+        """The base, the adapter and the system prompt, by name and by hash."""
+        said = f"system {digest(self.system_prompt)[:8]}" if self.system_prompt else ""
+        base = f"{self.base.files.name} {self.base.files.sha256[:8]} {self.base.dtype}"
+        return ", ".join(part for part in (base, self.adapter, said) if part)
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str]:
         """The next turn of the assistant, piece by piece."""

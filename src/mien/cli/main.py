@@ -11,7 +11,7 @@ COMMANDS = {
     "demo": Lazy("mien.cli.demo:demo", "The whole story in a few minutes, on this machine."),
     "base": Lazy("mien.cli.base:base", "Fetch base models, and list those at hand."),
     "persona": Lazy("mien.cli.persona:persona", "Read, write, check and measure personas."),
-    "data": Lazy("mien.cli.data:data", "Read, check and export the parallel corpus."),
+    "data": Lazy("mien.cli.data:data", "Make, check and convert training data."),
     "recipe": Lazy("mien.cli.train:recipe", "Write and check training recipes."),
     "train": Lazy("mien.cli.train:train", "Train a persona's adapter on a base model."),
     "chat": Lazy("mien.cli.chat:chat", "Talk to a persona."),
@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "MIEN_HOME": "What can be fetched again: base models and the embedder. By default, `mien` in the"
     " user's cache folder.",
     "MIEN_WORKSPACE": "What cannot: runs, reports, scores. By default, `mien-out` in this folder.",
+    "MIEN_PROMPTS": "A folder of prompts for teachers; its files replace those of the package.",
     "MIEN_DEBUG": "Set to 1, it shows the traceback of an error.",
 }
 

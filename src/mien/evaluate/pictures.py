@@ -1,29 +1,23 @@
-"""The report's pictures: inline SVG that follows the page's theme.
+"""The report's pictures.
 
-No plotting library is used because its pictures carry their own colours: here every colour is a CSS
-variable of the page (`--system-0`, `--voice-0`, `--heat`) and every text is `currentColor`. A system
-has one colour everywhere; authored replies are drawn in the colour of the text. All names that come
-from data are escaped. Each picture says its content in words in its `<title>`.
+A system has one colour everywhere; authored replies are drawn in the colour of the text.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from mien.evaluate.results import Quantiles, TrainingPoint
+from mien.page import svg
+from mien.page.svg import Axis, Show, Span, number, span
 from mien.schema import Score
-
-Show = Callable[[float], str]
-Span = tuple[float, float]
 
 AUTHORED = "authored"
 _ADAPTER_COLOURS = 5
 _VOICE_COLOURS = 8
 _WIDTH = 320.0
-_LABEL_LETTERS = 12
 
 
 def colours(systems: Iterable[str]) -> dict[str, str]:
@@ -42,98 +36,6 @@ def voice_colours(voices: Sequence[str], intended: str) -> dict[str, str]:
     return found | {intended: "var(--system-2)"}
 
 
-def number(value: float, largest: float | None = None) -> str:
-    """A number with as many digits as its size deserves.
-
-    Args:
-        value: What is shown.
-        largest: The size that decides on digits, so that neighbours get equally many.
-    """
-    if not math.isfinite(value):
-        return "not finite"
-    size = abs(value if largest is None else largest)
-    digits = next((digits for bound, digits in ((100, 0), (10, 1)) if size >= bound), 2)
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A linear scale from values to positions."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        """The position of a value; values beyond the axis lie on its end."""
-        share = (value - self.low) / ((self.high - self.low) or 1.0)
-        return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
-
-    def ticks(self, most: int = 4) -> list[float]:
-        """At most `most` + 1 round values within the axis."""
-        step = _round_step((self.high - self.low) / most)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [index * step for index in range(first, last + 1)]
-
-
-def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 2.5 and 5 times a power of ten that is at least `least`."""
-    power = 10.0 ** math.floor(math.log10(least)) if least > 0 else 1.0
-    return next((power * each for each in (1, 2, 2.5, 5) if power * each >= least * 0.999), power * 10)
-
-
-def span(values: Iterable[float]) -> Span:
-    """A range that holds all finite values with some air, from zero if zero is near."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(finite), max(finite)
-    air = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
-    if 0 <= low < 0.3 * high or low == high == 0:
-        return 0.0, high + air
-    return low - air, high + air
-
-
-def _tag(name: str, content: str = "", /, **attributes: object) -> str:
-    """An element. Attribute values are escaped here; `content` must be markup already."""
-    names = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
-    written = {k: f"{v:.2f}" if isinstance(v, float) else str(v) for k, v in names.items()}
-    pairs = "".join(f' {key}="{_clean(value)}"' for key, value in written.items())
-    return f"<{name}{pairs}>{content}</{name}>"
-
-
-def _clean(text: str) -> str:
-    """Text made safe for SVG: escaped, and without the control characters that XML forbids."""
-    return escape("".join(letter if letter.isprintable() else " " for letter in text))
-
-
-def _text(content: str, x: float | str, y: float, **attributes: object) -> str:
-    return _tag("text", _clean(content), **({"x": x, "y": y, "fill": "currentColor"} | attributes))
-
-
-def _faint(content: str, x: float, y: float, **attributes: object) -> str:
-    return _text(content, x, y, font_size=11, opacity=0.75, **attributes)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> str:
-    return _tag("line", x1=x1, y1=y1, x2=x2, y2=y2, **({"stroke": "currentColor"} | attributes))
-
-
-def _group(title: str, *parts: str) -> str:
-    """Parts that say `title` when they are pointed at."""
-    return _tag("g", _tag("title", _clean(title)) + "".join(parts))
-
-
-def _picture(title: str, size: tuple[float, float], parts: Iterable[str]) -> str:
-    body = _tag("title", _clean(title)) + "".join(parts)
-    box = f"0 0 {size[0]:g} {size[1]:g}"
-    return _tag("svg", body, class_="picture", role="img", viewBox=box, font_size=12)
-
-
-def _clip(text: str, letters: int = _LABEL_LETTERS) -> str:
-    return text if len(text) <= letters else text[: letters - 1] + "…"
-
-
 @dataclass(frozen=True)
 class _Plot:
     """What all rows of one plot share."""
@@ -141,19 +43,6 @@ class _Plot:
     axis: Axis
     paint: Mapping[str, str]
     show: Show
-
-
-def _scale_below(plot: _Plot, bottom: float) -> str:
-    """Faint vertical lines at round values, with the values below them."""
-    places = [(plot.axis.at(tick), plot.show(tick)) for tick in plot.axis.ticks()]
-    lines = [_line(x, 4, x, bottom, stroke_opacity=0.14) for x, _ in places]
-    texts = [_faint(_trim(text), x, bottom + 15, text_anchor="middle") for x, text in places]
-    return "".join(lines + texts)
-
-
-def _trim(text: str) -> str:
-    """A number without the zeros at its end that say nothing on a scale."""
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def dot_plot(
@@ -179,8 +68,8 @@ def dot_plot(
     bottom = 6.0 + 28 * len(kept)
     rows = [_dot_row(each, 20.0 + 28 * row, plot) for row, each in enumerate(kept)]
     words = "; ".join(_in_words(each, show) for each in kept)
-    parts = [_scale_below(plot, bottom), *rows]
-    return _picture(f"{title}. {words}.", (_WIDTH, bottom + 22), parts)
+    parts = [svg.scale_below(plot.axis, plot.show, bottom), *rows]
+    return svg.picture(f"{title}. {words}.", (_WIDTH, bottom + 22), parts)
 
 
 def _in_words(score: Score, show: Show) -> str:
@@ -192,12 +81,12 @@ def _dot_row(score: Score, y: float, plot: _Plot) -> str:
     colour = plot.paint.get(score.system, "currentColor")
     left, right = plot.axis.at(score.low), plot.axis.at(score.high)
     thick = {"stroke": colour, "stroke_width": 3, "stroke_linecap": "round", "stroke_opacity": 0.55}
-    return _group(
+    return svg.group(
         _in_words(score, plot.show),
-        _text(_clip(score.system), 0, y + 4),
-        _line(left, y, right, y, **thick),
-        _tag("circle", cx=plot.axis.at(score.value), cy=y, r=5.5, fill=colour),
-        _text(plot.show(score.value), _WIDTH, y + 4, text_anchor="end", font_weight=600),
+        svg.text(svg.clip(score.system), 0, y + 4),
+        svg.line(left, y, right, y, **thick),
+        svg.tag("circle", cx=plot.axis.at(score.value), cy=y, r=5.5, fill=colour),
+        svg.text(plot.show(score.value), _WIDTH, y + 4, text_anchor="end", font_weight=600),
     )
 
 
@@ -225,8 +114,8 @@ def band_plot(
     words = [f"{name}: median {show(each[2])}" for name, each in rows.items()]
     target = [f"target {show(band[0])} to {show(band[1])}"] if band else []
     shade = _shade(band, plot.axis, bottom) if band else ""
-    parts = [shade, _scale_below(plot, bottom), *boxes]
-    return _picture(f"{title}. {'; '.join([*target, *words])}.", (_WIDTH, bottom + 22), parts)
+    parts = [shade, svg.scale_below(plot.axis, plot.show, bottom), *boxes]
+    return svg.picture(f"{title}. {'; '.join([*target, *words])}.", (_WIDTH, bottom + 22), parts)
 
 
 def _shade(band: Span, axis: Axis, bottom: float) -> str:
@@ -234,21 +123,21 @@ def _shade(band: Span, axis: Axis, bottom: float) -> str:
     middle, width = (left + right) / 2, max(5.0, right - left)
     x = middle - width / 2
     shape = {"x": x, "y": 4, "width": width, "height": bottom - 4, "rx": 2}
-    return _tag("rect", **shape, fill="var(--band)", stroke="var(--band-edge)")
+    return svg.tag("rect", **shape, fill="var(--band)", stroke="var(--band-edge)")
 
 
 def _box_row(name: str, row: Quantiles, y: float, plot: _Plot) -> str:
     colour, show = plot.paint.get(name, "currentColor"), plot.show
     p10, p25, p50, p75, p90 = map(plot.axis.at, row)
     box = {"x": p25, "y": y - 5, "width": max(1.0, p75 - p25), "height": 10, "rx": 2}
-    return _group(
+    return svg.group(
         f"{name}: median {show(row[2])}, middle half {show(row[1])} to {show(row[3])},"
         f" 10 to 90 % {show(row[0])} to {show(row[4])}",
-        _text(_clip(name), 0, y + 4),
-        _line(p10, y, p90, y, stroke=colour, stroke_width=1.5),
-        _tag("rect", **box, fill=colour, fill_opacity=0.45),
-        _line(p50, y - 7, p50, y + 7, stroke=colour, stroke_width=3, stroke_linecap="round"),
-        _text(show(row[2]), _WIDTH, y + 4, text_anchor="end", font_weight=600),
+        svg.text(svg.clip(name), 0, y + 4),
+        svg.line(p10, y, p90, y, stroke=colour, stroke_width=1.5),
+        svg.tag("rect", **box, fill=colour, fill_opacity=0.45),
+        svg.line(p50, y - 7, p50, y + 7, stroke=colour, stroke_width=3, stroke_linecap="round"),
+        svg.text(show(row[2]), _WIDTH, y + 4, text_anchor="end", font_weight=600),
     )
 
 
@@ -280,7 +169,7 @@ def _draw_curves(lines: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     if best:
         parts.append(_best(best, x, y))
         words.append(f"best validation loss {number(best[1])} at step {best[0]}")
-    return _picture(f"Loss per step. {'; '.join(words)}.", _CURVES, parts)
+    return svg.picture(f"Loss per step. {'; '.join(words)}.", _CURVES, parts)
 
 
 def _apart(ends: Sequence[float], gap: float = 14) -> list[float]:
@@ -293,13 +182,13 @@ def _apart(ends: Sequence[float], gap: float = 14) -> list[float]:
 
 def _frame(x: Axis, y: Axis) -> str:
     """Horizontal lines at round losses, and the steps below."""
-    parts = [_faint("loss", 0, 12), _faint("step", x.end + 8, 230)]
+    parts = [svg.faint("loss", 0, 12), svg.faint("step", x.end + 8, 230)]
     for tick in y.ticks():
         height = y.at(tick)
-        parts.append(_line(x.start, height, x.end, height, stroke_opacity=0.14))
-        parts.append(_faint(f"{tick:g}", 30, height + 4, text_anchor="end"))
+        parts.append(svg.line(x.start, height, x.end, height, stroke_opacity=0.14))
+        parts.append(svg.faint(f"{tick:g}", 30, height + 4, text_anchor="end"))
     whole = (tick for tick in x.ticks() if tick == int(tick))
-    parts += [_faint(f"{tick:g}", x.at(tick), 230, text_anchor="middle") for tick in whole]
+    parts += [svg.faint(f"{tick:g}", x.at(tick), 230, text_anchor="middle") for tick in whole]
     return "".join(parts)
 
 
@@ -308,8 +197,8 @@ def _curve(name: str, line: Sequence[tuple[int, float]], x: Axis, y: Axis, label
     main = name == "validation"
     colour, width = ("var(--system-2)", 2.5) if main else ("var(--system-0)", 1.25)
     path = {"fill": "none", "stroke": colour, "stroke_width": width, "stroke_linejoin": "round"}
-    shape = _tag("polyline", points=points, **path)
-    return shape + _text(name, x.end + 8, label + 4, font_weight=600 if main else 400)
+    shape = svg.tag("polyline", points=points, **path)
+    return shape + svg.text(name, x.end + 8, label + 4, font_weight=600 if main else 400)
 
 
 def _best(best: tuple[int, float], x: Axis, y: Axis) -> str:
@@ -319,9 +208,9 @@ def _best(best: tuple[int, float], x: Axis, y: Axis) -> str:
     ring = {"fill": "var(--paper)", "stroke": "var(--system-2)", "stroke_width": 2.5}
     return "".join(
         [
-            _line(at, y.end - 4, at, y.start, stroke_dasharray="2 3", stroke_opacity=0.5),
-            _tag("circle", cx=at, cy=height, r=4.5, **ring),
-            _text(label, at, 12, text_anchor=anchor, font_weight=600),
+            svg.line(at, y.end - 4, at, y.start, stroke_dasharray="2 3", stroke_opacity=0.5),
+            svg.tag("circle", cx=at, cy=height, r=4.5, **ring),
+            svg.text(label, at, 12, text_anchor=anchor, font_weight=600),
         ]
     )
 
@@ -330,17 +219,17 @@ def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
     """True voices (rows) against verdicts (columns): counts, darker with their share of the row."""
     cell, left, top = 54.0, 78.0, 44.0
     size = (left + cell * len(labels), top + 36 * len(labels) + 2)
-    parts = [_faint("heard as", left, 12)]
-    parts += [_faint("true voice", 0, top - 10)]
+    parts = [svg.faint("heard as", left, 12)]
+    parts += [svg.faint("true voice", 0, top - 10)]
     for column, label in enumerate(labels):
         x = left + cell * (column + 0.5)
-        parts.append(_text(_clip(label, 8), x, top - 10, text_anchor="middle"))
+        parts.append(svg.text(svg.clip(label, 8), x, top - 10, text_anchor="middle"))
     for index, (label, row) in enumerate(zip(labels, matrix, strict=True)):
-        parts.append(_text(_clip(label, 11), 0, top + 36 * index + 22))
+        parts.append(svg.text(svg.clip(label, 11), 0, top + 36 * index + 22))
         parts += _confusion_row(label, row, labels, left, top + 36 * index)
     right = sum(row[index] for index, row in enumerate(matrix))
     words = f"{right} of {sum(map(sum, matrix))} authored replies were given to their true voice"
-    return _picture(f"Confusion matrix of the voice classifier. {words}.", size, parts)
+    return svg.picture(f"Confusion matrix of the voice classifier. {words}.", size, parts)
 
 
 def _confusion_row(
@@ -350,11 +239,11 @@ def _confusion_row(
     for column, (verdict, count) in enumerate(zip(labels, row, strict=True)):
         x, share = left + 54.0 * column, count / max(1, sum(row))
         shape = {"x": x + 1, "y": y, "width": 52, "height": 34, "rx": 3, "fill": "var(--heat)"}
-        cell = _tag("rect", **shape, fill_opacity=0.05 + 0.5 * share)
+        cell = svg.tag("rect", **shape, fill_opacity=0.05 + 0.5 * share)
         weight = {"font_weight": 600 if truth == verdict else 400, "opacity": 1 if count else 0.68}
         words = f"{truth} heard as {verdict}: {count} of {sum(row)}"
-        figure = _text(str(count), x + 27, y + 22, text_anchor="middle", **weight)
-        parts.append(_group(words, cell, figure))
+        figure = svg.text(str(count), x + 27, y + 22, text_anchor="middle", **weight)
+        parts.append(svg.group(words, cell, figure))
     return parts
 
 
@@ -372,13 +261,13 @@ def stacked(rows: Mapping[str, Mapping[str, float]], *, intended: str, voices: S
     paint = {voice: voice_colours(voices, intended)[voice] for voice in order}
     bars = "".join(_bar(name, rows[name], 62.0 * index, paint) for index, name in enumerate(rows))
     words = "; ".join(f"{name}: {row.get(intended, 0):.0%} {intended}" for name, row in rows.items())
-    body = _tag("title", _clean(f"Voices the classifier hears. {words}.")) + bars
+    body = svg.tag("title", svg.clean(f"Voices the classifier hears. {words}.")) + bars
     size = {"width": "100%", "height": 62 * len(rows), "font_size": 12}
-    return _tag("svg", body, class_="picture wide", role="img", **size)
+    return svg.tag("svg", body, class_="picture wide", role="img", **size)
 
 
 def _bar(system: str, shares: Mapping[str, float], y: float, paint: Mapping[str, str]) -> str:
-    parts, start = [_text(system, 0, y + 13, font_weight=600)], 0.0
+    parts, start = [svg.text(system, 0, y + 13, font_weight=600)], 0.0
     for voice in (voice for voice in paint if shares.get(voice, 0) > 0):
         parts.append(_segment(system, voice, (start, shares[voice]), y + 19, paint[voice]))
         start += shares[voice]
@@ -390,10 +279,10 @@ def _segment(system: str, voice: str, extent: Span, y: float, colour: str) -> st
     start, share = extent
     meant = colour == "var(--system-2)"
     ink = "var(--on-system)" if meant else "currentColor"
-    fill = _tag("rect", width="100%", height=36, fill=colour, stroke="var(--paper)", stroke_width=1.5)
-    parts = [_tag("title", _clean(f"{system}: {share:.1%} heard as {voice}")), fill]
+    fill = svg.tag("rect", width="100%", height=36, fill=colour, stroke="var(--paper)", stroke_width=1.5)
+    parts = [svg.tag("title", svg.clean(f"{system}: {share:.1%} heard as {voice}")), fill]
     if share >= 0.09:
-        parts.append(_text(f"{share:.0%}".replace("%", " %"), 7, 15, fill=ink, font_weight=600))
-        parts.append(_text(voice, 7, 29, fill=ink))
+        parts.append(svg.text(f"{share:.0%}".replace("%", " %"), 7, 15, fill=ink, font_weight=600))
+        parts.append(svg.text(voice, 7, 29, fill=ink))
     place = {"x": f"{start:.3%}", "y": y, "width": f"{share:.3%}", "height": 36}
-    return _tag("svg", "".join(parts), **place)
+    return svg.tag("svg", "".join(parts), **place)

@@ -12,17 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from typing import Literal, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from mien import page
 from mien.evaluate import pictures
 from mien.evaluate.results import Evaluation, Reply
+from mien.page.svg import number
 from mien.persona.voice import DIMENSIONS, MEASURES, measures_of
 from mien.schema import Score
 
@@ -57,7 +57,7 @@ class Meaning:
     def show(self, value: float, largest: float | None = None, *, unit: bool = True) -> str:
         """A value of this score: shares in per cent, with digits that suit the largest neighbour."""
         if not self.share or not math.isfinite(value):
-            return pictures.number(value, largest)
+            return number(value, largest)
         size = abs(value if largest is None else largest)
         digits = 0 if size >= 0.1 or size == 0 else 1
         text = f"{round(100 * value, digits) + 0.0:.{digits}f}"
@@ -209,7 +209,7 @@ def _gain(gap: Score, other: str) -> str:
 
 
 def _points(value: float) -> str:
-    return pictures.number(100 * value, 100)
+    return number(100 * value, 100)
 
 
 def _costs(evaluation: Evaluation) -> tuple[str, ...]:
@@ -355,10 +355,10 @@ def render(evaluation: Evaluation) -> str:
     Args:
         evaluation: What was measured. Missing scores, differences and training are left out.
     """
-    source = resources.files("mien.evaluate").joinpath("report.html").read_text(encoding="utf-8")
-    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     voices = _voices(evaluation)
-    return jinja.from_string(source).render(
+    return page.render(
+        "mien.evaluate",
+        "report.html",
         e=evaluation,
         verdict=verdict(evaluation),
         subject=subject_of(evaluation),

@@ -17,12 +17,13 @@ class Reply(Strict):
     seed: int
     text: str
     tokens: int
-    voice: str  # the classifier's verdict
+    voice: str  # the classifier's verdict, or `echo`
     confidence: float  # its probability for that verdict
     intended: float  # its probability for the intended voice
     measures: dict[str, float]
     content: float  # cosine similarity to the authored neutral reply
     repetition: float
+    echo: float = 0.0  # share of it that the model was given to read
 
 
 class Judge(Strict):

@@ -28,13 +28,15 @@ from mien.evaluate.systems import BARE_PROMPTS, Answer, System, answer, bare_rep
 from mien.persona.spec import Persona
 from mien.persona.voice import DIMENSIONS, MEASURES, measure, measures_of
 from mien.registry.cards import Card
-from mien.schema import Example, Score
+from mien.schema import Example, Message, Score
 from mien.stats import by_prompt, difference_by_prompt, ratio
 
 Stage = Callable[[str, int], None]
 SAMPLING = Sampling(max_tokens=130, temperature=0.5)
 SEEDS = (0, 1)
+ECHO = "echo"
 _REPEATED = 4  # words in a row that count as a repetition
+_ECHOED = 0.5  # share of a reply above which it is an echo and nobody's voice
 
 
 class _Clock:
@@ -46,9 +48,8 @@ class _Clock:
 
     def __call__(self, tokens: int, ended: int) -> None:
         now = time.perf_counter()
-        if tokens:
-            self.tokens.append(tokens)
-            self.seconds.append(now - self._last)
+        self.tokens.append(tokens)
+        self.seconds.append(max(now - self._last, 1e-9))
         self._last = now
         self._advance(ended)
 
@@ -74,6 +75,7 @@ METHODS = {
     "in_band": "share of the persona's stated measures inside their band, per reply",
     "distinct_2": "distinct word pairs over all word pairs of a reply (Li et al. 2016)",
     "repetition": f"share of word {_REPEATED}-grams of a reply that occurred earlier in it",
+    "echo": f"share of word {_REPEATED}-grams of a reply that the model was given to read",
     "content_kept": "cosine of MiniLM embeddings with the authored neutral reply",
     "perplexity": "exp of mean -log p per token of the authored test reply in the intended voice",
     "tokens_per_second": "tokens over wall time, all replies in one batch; 95 % bootstrap over steps",
@@ -177,6 +179,7 @@ class _Measurer:
 
     def _measure(self, system: System, answers: list[Answer]) -> list[Reply]:
         texts = [each.text for each in answers]
+        echoes = [echo(each.text, system.conversation(each.row.prompt)) for each in answers]
         mass = self.classifier.judge(texts)
         intended = self.classifier.labels.index(self.persona.name)
         ours = self.embedder.embed(texts)
@@ -189,12 +192,13 @@ class _Measurer:
                 seed=each.seed,
                 text=each.text,
                 tokens=len(each.ids),
-                voice=self.classifier.labels[int(mass[i].argmax())],
+                voice=ECHO if echoes[i] > _ECHOED else self.classifier.labels[int(mass[i].argmax())],
                 confidence=float(mass[i].max()),
                 intended=float(mass[i, intended]),
                 measures=measure(each.text),
                 content=float(ours[i] @ self.contents[each.row.id]),
                 repetition=repetition(each.text),
+                echo=echoes[i],
             )
             for i, each in enumerate(answers)
         ]
@@ -211,6 +215,7 @@ class _Measurer:
         return numbers | {
             "content_kept": [reply.content for reply in replies],
             "repetition": [reply.repetition for reply in replies],
+            "echo": [reply.echo for reply in replies],
             "distinct_2": [distinct(reply.text, 2) for reply in replies],
         }
 
@@ -228,6 +233,16 @@ def repetition(text: str, n: int = _REPEATED) -> float:
     """Share of the word n-grams of a text that occurred earlier in it; 0 if it has none."""
     grams = _grams(text, n)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def echo(text: str, given: Sequence[Message], n: int = _REPEATED) -> float:
+    """Share of the word n-grams of a text that occur in what the model was given; 0 if it has none.
+
+    A pretrained base may recite its system prompt, which is in the voice that it asks for.
+    """
+    grams = _grams(text, n)
+    heard = {gram for message in given for gram in _grams(message.content, n)}
+    return sum(gram in heard for gram in grams) / len(grams) if grams else 0.0
 
 
 def distinct(text: str, n: int) -> float:
