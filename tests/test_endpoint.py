@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mien.chat import Sampling
-from mien.endpoint import AccessError, Endpoint
-from mien.errors import BusyError, InputError, ModelError
+from mien.endpoint import Endpoint
+from mien.errors import AccessError, BusyError, ModelError
 from mien.schema import Message, conversation
 from tests.stub_server import Stub, answer, serving
 
@@ -118,7 +118,7 @@ def test_what_concerns_one_conversation_is_a_model_error_with_a_fix(tmp_path: Pa
 def test_what_concerns_every_call_is_an_access_error_with_a_fix(tmp_path: Path, fault: str) -> None:
     error = fails(tmp_path, fault)
     assert type(error) is AccessError
-    assert isinstance(error, InputError) and error.exit_code == 2
+    assert error.exit_code == 2
     assert error.fix and "None" not in error.fix
 
 

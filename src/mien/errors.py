@@ -104,14 +104,16 @@ class BusyError(ModelError):
         wait: Seconds that the model asks to be left alone for, if it says.
     """
 
-    def __init__(self, what: str, *, kind: str, wait: float | None = None, fix: str = "") -> None:
-        super().__init__(what, fix=fix)
+    def __init__(self, what: str, *, kind: str, wait: float | None = None) -> None:
+        super().__init__(what, fix="Try again in a while; nothing is lost.")
         self.kind = kind
         self.wait = wait
 
 
-class AccessError(ModelError, InputError):
+class AccessError(ModelError):
     """A chat model answers nothing at all until an address, a model's name or a key is mended."""
+
+    exit_code = 2
 
 
 class BudgetError(MienError):

@@ -21,8 +21,8 @@ import pytest
 
 from mien.chat import Reply, Sampling, ScriptedModel
 from mien.data.teacher import Budget, Calls, Teacher, Unfinished
-from mien.endpoint import AccessError, Endpoint
-from mien.errors import BudgetError, BusyError, MienError, ModelError
+from mien.endpoint import Endpoint
+from mien.errors import AccessError, BudgetError, BusyError, MienError, ModelError
 from mien.schema import Message, conversation
 from tests.stub_server import Stub, serving
 

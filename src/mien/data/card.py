@@ -34,6 +34,9 @@ COLUMNS = {
     "margin": "by how much the chosen reply is better",
     "agreement": "share of the judgements that say so",
     "source": "what the preference was made from",
+    "log_ratio": "natural logarithm of the chosen reply's length over the rejected one's, in words",
+    "edit_distance": "words to change from one reply to the other, over the longer one's; 0 is the same",
+    "near_identical": "whether the two replies are so close that training on them lowers both",
 }
 _LICENCES = frozenset(
     (

@@ -22,6 +22,7 @@ from mien.errors import DataError
 from mien.schema import Dialogue, Example, Preference
 
 Target = Literal["examples", "dialogues", "preferences", "sharegpt", "alpaca"]
+_LEAVE_OUT = "Leave that row out, or ask for another form."
 _LISTED = 20  # bad rows that are named; the others are counted
 
 
@@ -122,7 +123,7 @@ def _dialogue(row: Row) -> Dialogue:
     try:
         return Dialogue(messages=example.prompt + example.completion)
     except ValidationError as error:
-        raise DataError(f"{told(error)}.") from error
+        raise DataError(f"{told(error)}.", fix=_LEAVE_OUT) from error
 
 
 def _preference(row: Row) -> Preference:
@@ -130,7 +131,7 @@ def _preference(row: Row) -> Preference:
 
 
 def _refused(why: str) -> NoReturn:
-    raise DataError(why)
+    raise DataError(why, fix=_LEAVE_OUT)
 
 
 _MAKERS: dict[Target | None, Callable[[Row], list[dict[str, Any]]]] = {

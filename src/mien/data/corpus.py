@@ -96,8 +96,23 @@ class ParallelDialogue(Strict):
 
 def split_of(prompt: str) -> Split:
     """The split of a prompt: sha256 of its text, letter case and outer space aside, modulo 100."""
-    place = int(hashlib.sha256(prompt.strip().casefold().encode()).hexdigest(), 16) % 100
+    place = int(hashlib.sha256(_plain(prompt).encode()).hexdigest(), 16) % 100
     return "train" if place < _TRAIN else "validation" if place < _VALIDATION else "test"
+
+
+def asks_a_test_prompt(messages: Iterable[Message]) -> bool:
+    """Whether a user's turn is a test prompt of the corpus: whoever trains on it can no longer test."""
+    return any(turn.role == "user" and _plain(turn.content) in _test_prompts() for turn in messages)
+
+
+@lru_cache(maxsize=1)
+def _test_prompts() -> frozenset[str]:
+    rows: tuple[Parallel | ParallelDialogue, ...] = (*corpus(), *forms(), *dialogues())
+    return frozenset(_plain(row.prompt) for row in rows if row.split == "test")
+
+
+def _plain(prompt: str) -> str:
+    return prompt.strip().casefold()
 
 
 def read_parallel(path: Path) -> list[Parallel]:

@@ -110,7 +110,7 @@ def iter_examples(path: Path) -> Iterator[Example]:
         if isinstance(record.row, Preference):
             raise DataError(
                 f"{raw.where}: a preference, where an example or a dialogue is needed.",
-                fix="`mien data convert IN OUT --to examples` keeps the chosen replies.",
+                fix="Run `mien data convert IN OUT --to examples` to keep the chosen replies.",
             )
         yield from record.row.examples() if isinstance(record.row, Dialogue) else [record.row]
 

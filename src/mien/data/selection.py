@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from mien.data.corpus import Parallel, ParallelDialogue, Split, corpus, dialogues, forms, split_of
+from mien.data.corpus import Split, asks_a_test_prompt, split_of
 from mien.data.pairs import Dropped, Found, Key, asked
 from mien.data.wording import words
 from mien.schema import Preference, Strict
@@ -208,19 +208,7 @@ def _sizing(wanted: Options, length: Length) -> list[tuple[str, Step]]:
 
 def without_test_prompts(pairs: Sequence[Preference]) -> list[Preference]:
     """The pairs in whose prompt no user asks a test prompt of the built-in corpus."""
-    held_out = _test_prompts()
-    return [pair for pair in pairs if not held_out & {_plain(said) for said in _user_turns(pair)}]
-
-
-@lru_cache(maxsize=1)
-def _test_prompts() -> frozenset[str]:
-    rows: tuple[Parallel | ParallelDialogue, ...] = (*corpus(), *forms(), *dialogues())
-    return frozenset(_plain(row.prompt) for row in rows if row.split == "test")
-
-
-def _plain(prompt: str) -> str:
-    """As `corpus.split_of` reads it."""
-    return prompt.strip().casefold()
+    return [pair for pair in pairs if not asks_a_test_prompt(pair.prompt)]
 
 
 def _user_turns(pair: Preference) -> list[str]:

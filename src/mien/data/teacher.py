@@ -20,7 +20,7 @@ from pydantic import Field
 
 from mien.chat import ChatModel, Reply, Sampling
 from mien.data.calls import Calls
-from mien.errors import BudgetError, BusyError, InputError, MienError, ModelError
+from mien.errors import AccessError, BudgetError, BusyError, MienError, ModelError
 from mien.schema import Message, Strict, digest
 
 __all__ = ["Budget", "Calls", "Tally", "Teacher", "Unfinished"]
@@ -225,7 +225,7 @@ class Teacher:
         try:
             return work(item)
         except BaseException as error:
-            alone = isinstance(error, ModelError) and not isinstance(error, InputError)
+            alone = isinstance(error, ModelError) and not isinstance(error, AccessError)
             if not alone or self._in_vain >= _IN_VAIN:
                 self._stop(error)
             return Unfinished(error.what if isinstance(error, MienError) else "interrupted")
@@ -331,8 +331,7 @@ class Teacher:
         asked = f" It asks for {last.wait:.0f} s of rest." if (last.wait or 0) > _PATIENCE else ""
         return ModelError(
             f"No answer after {tries} ({kinds}). {last.what}{asked}",
-            fix=last.fix
-            or "Run the same again later, or with fewer calls in parallel: nothing is lost.",
+            fix="Run the same again later, or with fewer calls in parallel: nothing is lost.",
         )
 
     def _pause(self, seconds: float) -> None:

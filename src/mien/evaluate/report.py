@@ -104,6 +104,13 @@ MEANINGS = {
         -1,
         True,
     ),
+    "echo": Meaning(
+        "Echo",
+        "How much of a reply only recites, four words at a time, what the model was given to read. What"
+        " is more than half echo counts as nobody's voice.",
+        -1,
+        True,
+    ),
     "perplexity": Meaning(
         "Perplexity",
         "How surprised the system is by authored replies in this voice that it has never seen:"

@@ -153,8 +153,7 @@ def _held_out(rows: Sequence[Example]) -> set[str]:
 
 def _without_test_prompts(rows: Sequence[Example], data: Path) -> None:
     """Whoever trains on what `mien eval` asks can no longer believe it."""
-    held_out = {row.prompt for row in corpus.rows_of("test")}
-    leaked = sum(row.prompt[-1].content in held_out for row in rows)
+    leaked = sum(corpus.asks_a_test_prompt(row.prompt) for row in rows)
     if leaked:
         raise DataError(
             f"{data}: {leaked} of {len(rows)} examples ask a test prompt of the built-in corpus.",

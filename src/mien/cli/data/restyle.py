@@ -57,7 +57,7 @@ def restyle(
     as_json: bool,
     **asking: Any,
 ) -> None:
-    """Rewrite the assistant's turns of SOURCE in other voices, with the same content.
+    """Rewrite replies in other voices, with the same content.
 
     SOURCE holds examples or dialogues in any form that mien reads. Each rewritten turn is checked:
     numbers, names, links, quotations, code, JSON, lists, length and meaning are kept, and the style has

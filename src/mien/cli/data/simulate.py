@@ -208,7 +208,7 @@ def _show_plan(chosen: Plan, cells: Sequence[Cell]) -> None:
 @click.argument("name", required=False)
 @json_option
 def prompts(name: str | None, as_json: bool) -> None:
-    """List the prompts that models are asked with, or show the one called NAME.
+    """List the prompts for models, or show one.
 
     Each is a text file with named fields. To change one, copy it to a folder, edit it there, and set
     MIEN_PROMPTS to that folder. The hash of every prompt goes into the data that it made.
