@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Waiting threads that spin keep a busy machine's other work from being done; let them sleep.
-export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: demo test test-all check bench clean
 demo: $(VENV)/ready            ## pull a base, give it a personality, prove it, write a report
 	$(BIN)/mien demo
 
+# The tests run several processes at once. Waiting threads that spin would keep the others from their
+# work; let them sleep. One process alone is a fifth faster with the default.
+test test-all: export OMP_WAIT_POLICY = PASSIVE
 test: $(VENV)/ready            ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mien.cli.data.pairs import pairs
+from mien.data.check import check
 from mien.data.corpus import VOICES, dialogues, rows_of, split_of
 from mien.data.formats import iter_records
 from mien.errors import BudgetError, DataError, InputError, MienError
@@ -47,7 +48,7 @@ def test_every_voice_of_the_corpus_gives_pairs_that_any_reader_of_json_reads(
     tmp_path: Path, voice: str
 ) -> None:
     out = tmp_path / "pairs.jsonl"
-    result = run("--from", "voices", "--persona", voice, "--length-matched", "--out", out)
+    result = run("--from", "voices", "--persona", voice, "--out", out)
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert f"{len(lines)} pairs" in result.stdout and len(lines) > 100
@@ -60,9 +61,23 @@ def test_every_voice_of_the_corpus_gives_pairs_that_any_reader_of_json_reads(
     assert "cc-by-4.0" in card and "chosen reply is longer in 50.0%" in card
 
 
+@pytest.mark.parametrize("voice", VOICES)
+def test_pairs_of_the_corpus_are_fit_to_train_on_and_without_matching_most_are_not(
+    tmp_path: Path, voice: str
+) -> None:
+    def flagged(name: str, *how: str) -> set[str]:
+        run("--from", "voices", "--persona", voice, *how, "--out", tmp_path / name)
+        return {each.check for each in check(tmp_path / name).flagged("error")}
+
+    assert flagged("matched.jsonl") == set()
+    if voice in ("witty", "direct", "socratic", "calm"):
+        assert flagged("any.jsonl", "--any-length") == {"length confound"}
+
+
 def test_a_test_prompt_comes_only_if_it_is_asked_for(tmp_path: Path) -> None:
     out = tmp_path / "pairs.jsonl"
-    run("--from", "voices", "--persona", "warm", "--against", "calm", "--split", "test", "--out", out)
+    told = ("--from", "voices", "--persona", "warm", "--against", "calm", "--any-length")
+    run(*told, "--split", "test", "--out", out)
     prompts = {row.prompt[0].content for row in written(out)}
     assert {row.prompt for row in rows_of("test")} <= prompts
     assert "never train on them" in out.with_suffix(".md").read_text(encoding="utf-8")

@@ -74,7 +74,12 @@ _OPTIONS = (
     click.option("--max-tokens", type=click.IntRange(min=1), default=400, help="Longest reply; 400."),
     click.option("--temperature", type=click.FloatRange(0, 5), default=0.8, help="Of the replies; 0.8."),
     click.option("--split", type=click.Choice(SPLITS), help="Only prompts of this split."),
-    click.option("--length-matched", is_flag=True, help="Let lengths not tell which reply is chosen."),
+    click.option(
+        "--length-matched/--any-length",
+        default=None,
+        help="Whether lengths may tell which reply is chosen; matched by default between voices of the"
+        " built-in corpus.",
+    ),
     click.option(
         "--max-ratio",
         type=click.FloatRange(min=1),
@@ -224,7 +229,7 @@ def _write_card(out: Path, wanted: Wanted, models: Models, report: PairsReport) 
 
 
 def _told(wanted: Wanted, report: PairsReport) -> str:
-    matched = f"matched, at most 1 to {wanted.max_ratio:g}" if wanted.length_matched else "not matched"
+    matched = f"matched, at most 1 to {wanted.max_ratio:g}" if wanted.matched else "not matched"
     return (
         f"Lengths are {matched}: the chosen reply is longer in {report.chosen_longer or 0:.1%} of the"
         f" pairs, and the mean log length ratio in words is {report.mean_log_ratio or 0:+.4f}."
@@ -233,7 +238,7 @@ def _told(wanted: Wanted, report: PairsReport) -> str:
 
 def _limits(wanted: Wanted, report: PairsReport) -> list[str]:
     limits = []
-    if not wanted.length_matched:
+    if not wanted.matched:
         limits.append("Lengths are as they came: a model may learn length from them.")
     if report.near_identical:
         near = count(report.near_identical, "pair")

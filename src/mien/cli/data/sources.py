@@ -64,7 +64,7 @@ class Wanted:
     max_tokens: int
     temperature: float
     split: corpus.Split | None
-    length_matched: bool
+    length_matched: bool | None
     max_ratio: float
     one_rejected: bool
     near: float
@@ -82,10 +82,16 @@ class Wanted:
             near=self.near,
             near_identical="drop" if self.drop_near else "flag",
             one_rejected=self.one_rejected,
-            max_ratio=self.max_ratio if self.length_matched else None,
+            max_ratio=self.max_ratio if self.matched else None,
             limit=self.limit,
             seed=self.seed,
         )
+
+    @property
+    def matched(self) -> bool:
+        """Whether lengths are made even: as is said, else between voices of the built-in corpus."""
+        by_default = self.source == "voices" and self.built_in
+        return by_default if self.length_matched is None else self.length_matched
 
     @property
     def chosen_split(self) -> corpus.Split | None:
