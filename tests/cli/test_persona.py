@@ -130,6 +130,17 @@ def test_measure_reads_lines_and_rows_alike(field: str) -> None:
     assert json.loads(lines.stdout)["measures"]["questions"] == [0.05, 0.25, 0.45]
 
 
+def test_of_a_dialogue_every_turn_of_the_assistant_is_measured() -> None:
+    turns = [
+        {"role": role, "content": text}
+        for reply in REPLIES
+        for role, text in (("user", "And then? And why?"), ("assistant", reply))
+    ]
+    lines = run("persona", "measure", "-", "--json", stdin="\n".join(REPLIES))
+    talk = run("persona", "measure", "-", "--json", stdin=json.dumps({"messages": turns}))
+    assert json.loads(talk.stdout) == json.loads(lines.stdout)
+
+
 def test_measured_bands_are_a_voice(here: Path) -> None:
     bands = yaml.safe_load(run("persona", "measure", "-", "--bands", stdin="\n".join(REPLIES)).stdout)
     warm = library()["warm"].model_dump(exclude={"voice"})

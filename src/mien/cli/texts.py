@@ -23,7 +23,7 @@ def read_texts(file: str) -> list[str]:
     if not lines:
         raise DataError(f"{source}: no texts.", fix="Put one text a line.")
     if lines[0][1].lstrip().startswith("{"):
-        return [_field(line, f"{source}:{number}") for number, line in lines]
+        return [text for number, line in lines for text in _said(line, f"{source}:{number}")]
     return [line.strip() for _, line in lines]
 
 
@@ -38,16 +38,19 @@ def _lines(file: str, source: str) -> list[str]:
         raise DataError(f"{source}: not UTF-8.", fix="Save it as UTF-8.") from error
 
 
-def _field(line: str, where: str) -> str:
+def _said(line: str, where: str) -> list[str]:
+    """The text of a row; of a dialogue, every turn of the assistant."""
     try:
         row = json.loads(line)
-        text = next(_reply(row[name]) for name in FIELDS if name in row)
+        if "messages" in row:
+            turns = [turn for turn in row["messages"] if turn["role"] == "assistant"]
+            return [_reply(turn["content"]) for turn in turns]
+        return [next(_reply(row[name]) for name in FIELDS if name in row)]
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON ({error.msg}).", fix="Mend that line.") from error
     except (StopIteration, TypeError, KeyError, IndexError) as error:
         fix = f"Name it {', '.join(FIELDS[:-1])} or {FIELDS[-1]}."
         raise DataError(f"{where}: no text in this row.", fix=fix) from error
-    return text
 
 
 def _reply(value: Any) -> str:

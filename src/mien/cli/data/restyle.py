@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 @click.option(
     "--into", required=True, metavar="NAME,...", help="Personas: built-in names or .yaml files."
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The folder to write.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder to write; SOURCE-restyled.",
+)
 @click.option("-n", "limit", type=click.IntRange(min=1), help="Only the first so many conversations.")
 @click.option(
     "--tries", type=click.IntRange(min=1), default=3, show_default=True, help="Attempts at a turn."

@@ -52,7 +52,11 @@ def plan(name: str | None) -> None:
     "--turns", metavar="A-B", help="Only dialogues of so many messages of the user: 4, or 1-4."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one, other dialogues.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The folder to write.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder to write; PERSONA-dialogues.",
+)
 @click.option("--top-up", is_flag=True, help="Keep what is in the folder, and fill up to -n.")
 @click.option("--force", is_flag=True, help="Replace dialogues of another job in the folder.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take, and ask nothing.")
