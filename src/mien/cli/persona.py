@@ -220,8 +220,9 @@ def measure_texts(file: str, bands: bool, as_json: bool) -> None:
     """Measure the voice of texts, to find bands for a persona.
 
     FILE has one text a line; or it is JSONL, each row with its text under "reply", "completion" or
-    "text", or with "messages", whose turns of the assistant are taken; `-` reads from stdin. For each measure, the 10th, 50th and 90th percentile are printed: the
-    band from the 10th to the 90th is where most of these texts lie.
+    "text", or with "messages", of which the assistant's turns are taken; `-` reads from stdin. For each
+    measure, the 10th, 50th and 90th percentile are printed: the band from the 10th to the 90th is where
+    most of these texts lie.
     """
     texts = read_texts(file)
     rows = _percentiles(texts)
