@@ -46,7 +46,7 @@ MAKE = [line for line in LINES if words_of(line)[:1] == ["make"]]
 def parse(arguments: list[str]) -> None:
     """Walk the command tree and parse the options of each; nothing is invoked."""
     command: click.Command = mien
-    context = click.Context(mien, info_name="mien")
+    context = click.Context(mien, info_name="mien", help_option_names=["-h", "--help"])
     rest = arguments
     while isinstance(command, click.Group):
         context = command.make_context(context.info_name, list(rest), resilient_parsing=False)
