@@ -46,15 +46,15 @@ MAKE = [line for line in LINES if words_of(line)[:1] == ["make"]]
 def parse(arguments: list[str]) -> None:
     """Walk the command tree and parse the options of each; nothing is invoked."""
     command: click.Command = mien
-    context = click.Context(mien, info_name="mien", help_option_names=["-h", "--help"])
+    context = click.Context(mien, info_name="mien", **mien.context_settings)
     rest = arguments
     while isinstance(command, click.Group):
-        context = command.make_context(context.info_name, list(rest), resilient_parsing=False)
+        context = command.make_context(context.info_name, list(rest), **mien.context_settings)
         rest = [*context._protected_args, *context.args]
         name, found, rest = command.resolve_command(context, rest)
         assert found is not None
         context, command = click.Context(found, context, name), found
-    command.make_context(command.name, list(rest), parent=context.parent)
+    command.make_context(command.name, list(rest), parent=context.parent, **mien.context_settings)
 
 
 @pytest.mark.parametrize("line", MIEN)
