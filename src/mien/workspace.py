@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mien.errors import MienError
 from mien.schema import Score
@@ -70,19 +70,32 @@ def _existing(path: Path) -> Path:
     return path if path.exists() else _existing(path.parent)
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write `text` so that a reader, or a kill, sees the old file or the new one and nothing between."""
+@contextmanager
+def atomic_file(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
+    """A file to write so that a reader, or a kill, sees the old one or the new one and nothing between.
+
+    Args:
+        path: Where it will lie; it is left as it was if anything goes wrong.
+        errors: What becomes of text that UTF-8 cannot hold, as for `open`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with partial.open("x", encoding="utf-8") as file:  # unlike tempfile's, of the umask's mode
-            file.write(text)
+        # Unlike tempfile's, of the umask's mode.
+        with partial.open("x", encoding="utf-8", errors=errors, newline="\n") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(text)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple
 
 from mien.errors import DataError
+from mien.workspace import atomic_file
 
 OnError = Callable[[DataError], None]
 Advance = Callable[[int], None]
@@ -87,7 +85,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
         DataError: Something in a row has no place in JSON.
     """
     written = 0
-    with _atomically(path) as file:
+    # Half a surrogate pair, which broken exports have, is escaped as JSON would escape it.
+    with atomic_file(path, errors="backslashreplace") as file:
         for row in rows:
             file.write(_line(row, written + 1))
             written += 1
@@ -100,22 +99,6 @@ def _line(row: Mapping[str, Any], number: int) -> str:
     except (TypeError, ValueError) as error:
         what = f"Row {number} cannot be written as JSON ({error})."
         raise DataError(what, fix="Make its values texts, numbers, lists and objects.") from error
-
-
-@contextmanager
-def _atomically(path: Path) -> Iterator[TextIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        # Half a surrogate pair, which broken exports have, is escaped as JSON would escape it.
-        with partial.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 Values = Iterator[tuple[int, str, Any]]

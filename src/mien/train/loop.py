@@ -221,9 +221,7 @@ def fit(
     interrupt, stopping = _Interrupt(), _Stopping(recipe.patience)
     arguments = _arguments(recipe, folder, stopping=bool(data.validation))
     if start and stopping.over(before := TrainerState.load_from_json(str(start / _STATE))):
-        arguments.num_train_epochs = (
-            before.epoch
-        )  # it had ended; nothing is left to do but to take what is kept
+        arguments.num_train_epochs = before.epoch  # nothing is left to do but to take what is kept
     trainer = _Trainer(
         model=objective,
         args=arguments,
