@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -70,26 +70,36 @@ def length_range(rows: Sequence[Parallel], *, limits: tuple[int, int]) -> Result
 def duplicates(rows: Sequence[Parallel]) -> Results:
     """No two rows share a sentence in one voice, and no two prompts are nearly the same."""
     columns = {voice: [row.replies[voice] for row in rows] for voice in VOICES}
-    worst = 0.0
-    for place, texts in {"prompt": [row.prompt for row in rows], **columns}.items():
-        for (a, b), share in overlaps(texts, 5).items():
-            worst = max(worst, share)
-            if share > COPIED:
-                message = f"shares {share:.0%} of its 5-shingles with {rows[a].id}"
-                yield error("duplicate", f"{rows[b].id}/{place}", message)
-    yield at_most("copied wording", worst, COPIED, "most 5-shingles two rows share in one voice")
+    shared = (
+        (share, f"{rows[b].id}/{place}", rows[a].id)
+        for place, texts in {"prompt": [row.prompt for row in rows], **columns}.items()
+        for (a, b), share in overlaps(texts, 5).items()
+    )
+    about = "most 5-shingles two rows share in one voice"
+    yield from _at_most_shared("duplicate", shared, "copied wording", COPIED, about)
 
 
 def contrast(rows: Sequence[Parallel]) -> Results:
     """No voice repeats the wording of another."""
+    shared = (
+        (share, f"{row.id}/{VOICES[b]}", VOICES[a])
+        for row in rows
+        for (a, b), share in overlaps([row.replies[voice] for voice in VOICES], 5).items()
+    )
+    about = "most 5-shingles two voices of a row share"
+    yield from _at_most_shared("contrast", shared, "echo between voices", ECHO, about)
+
+
+def _at_most_shared(
+    check: str, shared: Iterable[tuple[float, str, str]], name: str, bound: float, about: str
+) -> Results:
+    """An error for each share above the bound, given with where it is and what it is shared with."""
     worst = 0.0
-    for row in rows:
-        for (a, b), share in overlaps([row.replies[voice] for voice in VOICES], 5).items():
-            worst = max(worst, share)
-            if share > ECHO:
-                message = f"shares {share:.0%} of its 5-shingles with {VOICES[a]}"
-                yield error("contrast", f"{row.id}/{VOICES[b]}", message)
-    yield at_most("echo between voices", worst, ECHO, "most 5-shingles two voices of a row share")
+    for share, where, other in shared:
+        worst = max(worst, share)
+        if share > bound:
+            yield error(check, where, f"shares {share:.0%} of its 5-shingles with {other}")
+    yield at_most(name, worst, bound, about)
 
 
 def openers(rows: Sequence[Parallel]) -> Results:
