@@ -39,7 +39,7 @@ from common import (
 )
 from mien.base.fetch import pull
 from mien.base.machine import probe
-from mien.train.recipe import Recipe
+from mien.train.recipe import SftRecipe
 from mien.workspace import read_json
 
 TRL = Peer("trl-1.16", ("torch==2.13.0", "trl==1.16.0", "peft", "transformers", "datasets"))
@@ -86,7 +86,7 @@ class Bench:
 
     def __init__(self, scale: Scale, scratch: Path, python: Path) -> None:
         self.scale, self.scratch, self.python = scale, scratch, python
-        self.recipe = Recipe(persona=PERSONA, epochs=scale.epochs, batch_size=scale.batch)
+        self.recipe = SftRecipe(persona=PERSONA, epochs=scale.epochs, batch_size=scale.batch)
         self.count = 0
         self.rows: dict[str, list[list[list[int]]]] = {}
         self.shared: dict[str, Any] = {

@@ -22,7 +22,6 @@ from mien.data.corpus import Split, rows_of
 from mien.data.wording import bag_of_words
 from mien.evaluate import suite, systems
 from mien.schema import Example
-from mien.train import run
 from mien.workspace import Workspace
 from tests import models
 
@@ -68,7 +67,7 @@ def install(patch: pytest.MonkeyPatch, folder: Path) -> Seams:
     patch.setattr(Base, "load", seams.load)
     patch.setattr(Embedder, "load", lambda **_: Words())
     patch.setattr(corpus, "examples", examples)
-    patch.setattr(run, "probe", lambda: machine)
+    patch.setattr("mien.train.plan.probe", lambda: machine)
     patch.setattr(model, "probe", lambda: machine)
     patch.setattr(suite, "SAMPLING", SAMPLING)
     patch.setattr(systems, "BARE_PROMPTS", 4)

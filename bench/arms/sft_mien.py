@@ -11,12 +11,13 @@ import torch
 from measured import Clock, receive, send, versions
 from transformers import trainer as transformers_trainer
 
+from mien.base.flat import Chain, Flat
 from mien.base.lora import LoraConfig
-from mien.base.model import Base, Flat
+from mien.base.model import Base
 from mien.persona.spec import find
-from mien.train.data import Encoded, Row, encode, load_dataset
-from mien.train.loop import fit
-from mien.train.recipe import Recipe
+from mien.train.data import encode, load_dataset
+from mien.train.loop import Course, fit
+from mien.train.recipe import SftRecipe
 from mien.train.sft import Sft
 
 NAME = "bench"
@@ -24,9 +25,9 @@ NAME = "bench"
 
 def prepare(job: dict[str, Any]) -> dict[str, Any]:
     """Write the rows and a fresh adapter that all arms share."""
-    recipe = Recipe.model_validate(job["recipe"])
+    recipe = SftRecipe.model_validate(job["recipe"])
     base = Base.load(recipe.base, dtype="float32")
-    encoded = encode(base, load_dataset(recipe, find(recipe.persona)), recipe.max_length)
+    encoded = encode(base, load_dataset(recipe, find(recipe.persona)), recipe)
     train = sample(encoded.train, job["most_rows"])
     held_out = sample(encoded.validation, job["most_held_out"])
     Path(job["rows"]).write_text(json.dumps({"train": train, "held_out": held_out}), encoding="utf-8")
@@ -35,7 +36,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     return {"folder": str(base.files.folder.absolute()), "base_sha256": base.files.sha256}
 
 
-def sample(pairs: list[Row], most: int | None) -> list[Row]:
+def sample(pairs: list[Chain], most: int | None) -> list[Chain]:
     """Some of the rows, from all over: the corpus is in order of topic."""
     if most is None or most >= len(pairs):
         return pairs
@@ -44,7 +45,7 @@ def sample(pairs: list[Row], most: int | None) -> list[Row]:
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
     """Train as `mien.train` does, without validation: every arm ends after its last epoch."""
-    recipe = Recipe.model_validate(job["recipe"])
+    recipe = SftRecipe.model_validate(job["recipe"])
     base = Base.load(recipe.base, dtype=recipe.dtype)
     base.adapters.load(NAME, Path(job["start"]))
     rows = json.loads(Path(job["rows"]).read_text(encoding="utf-8"))
@@ -54,7 +55,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     transformers_trainer.DEFAULT_CALLBACKS.append(clock)
     folder = Path(job["out"])
     folder.mkdir(parents=True)
-    fit(objective, Encoded(pairs, [], 0), recipe, folder, lambda *_: None)
+    course = Course(pairs, (), recipe.epochs, recipe.batch_size, recipe.accumulate)
+    fit(objective, course, recipe, folder, lambda *_: None)
     base.adapters.save(NAME, folder / "adapter", base=base.files.name)
     tokens = recipe.epochs * sum(len(prompt) + len(completion) for prompt, completion in pairs)
     how = {"start_loss": start_loss, "dtype": base.dtype, "versions": versions()}
@@ -73,7 +75,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     return {"losses": losses}
 
 
-def held_out(base: Base, adapter: str, pairs: list[Row]) -> float:
+def held_out(base: Base, adapter: str, pairs: list[Chain]) -> float:
     """Mean -log p over all completion tokens, in nats."""
     total, count = 0.0, 0
     with torch.no_grad(), base.adapters.use(adapter):

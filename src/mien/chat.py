@@ -16,7 +16,9 @@ class Sampling(Strict):
 
     max_tokens: int = Field(default=160, ge=1, description="longest reply, in tokens")
     temperature: float = Field(default=0.7, ge=0, le=5)
-    top_k: int = Field(default=50, ge=1, description="draw among this many likeliest tokens")
+    top_k: int | None = Field(
+        default=50, ge=1, description="draw among this many likeliest tokens; none: among all"
+    )
     top_p: float = Field(default=0.9, gt=0, le=1, description="and among those with this much mass")
     repetition_penalty: float = Field(
         default=1.1, ge=1, description="divides the scores of tokens already in the reply (CTRL, 2019)"

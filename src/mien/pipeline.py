@@ -20,8 +20,10 @@ from mien.registry.attach import attach
 from mien.registry.cards import Card, adapter_folder, persona_of
 from mien.schema import digest
 from mien.show import Show
-from mien.train.recipe import Recipe
-from mien.train.run import plan, train
+from mien.train.plan import plan
+from mien.train.recipe import SftRecipe
+from mien.train.run import train
+from mien.train.stages import Company
 from mien.workspace import Workspace, disk_errors, read_json, write_atomic, write_json
 
 
@@ -53,9 +55,8 @@ def demo(
     show.say(f"persona {persona.name}: {persona.title}")
 
     # 3. Supervised fine-tuning on the persona's replies gives it the voice.
-    ready = plan(Recipe(persona=persona.name, base=base_ref), workspace, base)
-    show.begin(f"training {persona.name} on {ready.encoded.examples} replies", ready.steps)
-    card = train(ready, progress=show.training)
+    ready = plan(SftRecipe(persona=persona.name, base=base_ref), workspace, base)
+    card = train(ready, company=Company(show=show))
     show.say(
         f"trained {card.run}: {card.steps} steps in {card.seconds:.0f} s,"
         f" validation loss {card.validation_loss}"

@@ -11,6 +11,9 @@ class Show:
     def say(self, line: str) -> None:
         """One finished step."""
 
+    def note(self, line: str) -> None:
+        """Something seen while slow work goes on."""
+
     def begin(self, name: str, total: int) -> None:
         """Something slow begins, of `total` parts."""
 

@@ -40,17 +40,30 @@ def load(path: Path, model: type[Model]) -> Model:
         InputError: The file is missing or is no YAML mapping.
         SpecError: It has mistakes; all of them are in `problems`.
     """
+    return validate(mapping(path), model, source=str(path))
+
+
+def mapping(path: Path) -> dict[str, Any]:
+    """What a YAML file says, before it is checked.
+
+    Raises:
+        InputError: The file is missing or is no YAML mapping.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file.", fix="Check the spelling of the path.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error.reason}).", fix="Save it as UTF-8.") from error
-    return parse(text, model, source=str(path))
+    return _parsed(text, source=str(path))
 
 
 def parse(text: str, model: type[Model], *, source: str) -> Model:
     """Read YAML `text` as `model`; `source` names it in messages."""
+    return validate(_parsed(text, source=source), model, source=source)
+
+
+def _parsed(text: str, *, source: str) -> dict[str, Any]:
     try:
         value = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-13-01
@@ -59,8 +72,9 @@ def parse(text: str, model: type[Model], *, source: str) -> Model:
         reason = getattr(error, "problem", None) or "cannot be parsed"
         raise InputError(f"{where}: not valid YAML ({reason}).", fix="Mend that line.") from error
     if not isinstance(value, dict):
-        raise InputError(f"{source}: expected `key: value` lines.", fix=f"See {_help(model)}.")
-    return validate(value, model, source=source)
+        fix = "`mien persona schema` and `mien recipe schema` say which."
+        raise InputError(f"{source}: expected `key: value` lines.", fix=fix)
+    return value
 
 
 def validate(value: Mapping[str, Any], model: type[Model], *, source: str) -> Model:
@@ -73,7 +87,7 @@ def validate(value: Mapping[str, Any], model: type[Model], *, source: str) -> Mo
 
 
 def _help(model: type[BaseModel]) -> str:
-    return f"`mien {model.__name__.lower()} schema`"
+    return f"`{model.model_config.get('title') or model.__name__} schema`"
 
 
 def _line(problem: Any, model: type[BaseModel]) -> str:

@@ -88,8 +88,11 @@ def difference_by_prompt(
     *,
     draws: int = 2000,
     seed: int = 0,
+    level: float = 0.95,
 ) -> Interval:
     """Mean of `ours` minus mean of `theirs`, paired by prompt: each draw takes the same prompts of both.
+
+    `level` is how sure the interval is; higher where it is one of several.
 
     Raises:
         ValueError: The two sides do not answer the same prompts.
@@ -98,7 +101,7 @@ def difference_by_prompt(
         raise ValueError("a paired difference needs the same prompts on both sides")
     a, b = _group(ours, our_prompts), _group(theirs, their_prompts)
     gaps = _resample(*a, draws, seed) - _resample(*b, draws, seed)
-    low, high = np.quantile(gaps, [0.025, 0.975])
+    low, high = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2])
     value = a[0].sum() / a[1].sum() - b[0].sum() / b[1].sum()
     return Interval(float(value), float(low), float(high), len(a[0]))
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mien.base import maths
+from mien.base.flat import Flat
 from mien.base.maths import block_attention, token_nll
-from mien.base.model import Base, Flat
+from mien.base.model import Base
 
 SEQUENCES = ([5, 6, 7], list(range(10, 33)), [40], [50, 51, 52, 53, 54, 55, 56])
 

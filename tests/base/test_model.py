@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mien.base.flat import Flat
 from mien.base.lora import LoraConfig
-from mien.base.model import Base, Flat
+from mien.base.model import Base
 from mien.errors import BaseError, InputError
 from mien.schema import Example, conversation
 from tests import models

@@ -15,7 +15,7 @@ from mien.data.formats import write_examples
 from mien.registry.cards import cards
 from mien.schema import Example
 from mien.train import run as training
-from mien.train.recipe import Recipe
+from mien.train.recipe import SftRecipe
 from tests.cli.running import run
 from tests.seams import HELD, TRAINED, Seams
 
@@ -73,7 +73,7 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(story: Seams) -> No
     result = run(*SHORT, "--dry-run", width=160)
     assert result.exit_code == 0, result.output
     head, _, facts = result.stdout.partition("─")
-    assert yaml.safe_load(head) == Recipe(persona="witty", epochs=1, batch_size=8).model_dump(
+    assert yaml.safe_load(head) == SftRecipe(persona="witty", epochs=1, batch_size=8).model_dump(
         mode="json"
     )
     said = unbroken(facts)
@@ -149,9 +149,9 @@ def test_bad_input_is_found_before_the_base_is_loaded(story: Seams) -> None:
 def test_a_new_recipe_has_every_key_and_checks_and_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     assert run("recipe", "new", "calm", str(path)).exit_code == 0
-    assert Recipe.load(path) == Recipe(persona="calm")
+    assert SftRecipe.load(path) == SftRecipe(persona="calm")
     text = path.read_text()
-    assert all(f"\n{key}:" in f"\n{text}" for key in Recipe.model_fields)
+    assert all(f"\n{key}:" in f"\n{text}" for key in SftRecipe.model_fields)
     assert "# rank" in text or "# most passes over the data" in text
     assert run("recipe", "check", str(path)).exit_code == 0
     again = run("recipe", "new", "witty", str(path))
@@ -171,5 +171,5 @@ def test_check_reports_every_mistake_and_an_unknown_persona(tmp_path: Path) -> N
 
 def test_the_schema_is_json_and_knows_every_key() -> None:
     schema = json.loads(run("recipe", "schema").stdout)
-    assert set(schema["properties"]) == set(Recipe.model_fields)
+    assert set(schema["properties"]) == set(SftRecipe.model_fields)
     assert schema["required"] == ["persona"]

@@ -19,10 +19,10 @@ from mien.base.machine import Machine
 from mien.base.model import Base
 from mien.chat import Sampling
 from mien.data.corpus import Parallel, rows_of
-from mien.data.wording import bag_of_words
+from mien.data.wording import bag_of_words, distinct, echo, repetition
 from mien.evaluate import suite, systems
 from mien.evaluate.results import Evaluation
-from mien.evaluate.suite import distinct, echo, evaluate, repetition
+from mien.evaluate.suite import evaluate
 from mien.evaluate.systems import BARE_PROMPTS, Answer, System, answer, bare_replies, systems_of
 from mien.persona.spec import find
 from mien.persona.voice import MEASURES, measure

@@ -9,16 +9,17 @@ import torch
 
 from mien.base import model
 from mien.base.decode import generate
+from mien.base.flat import Flat
 from mien.base.lora import LoraConfig
 from mien.base.machine import Machine
-from mien.base.model import Base, Flat
+from mien.base.model import Base
 from mien.chat import Sampling
 from mien.data.corpus import examples, rows_of
 from mien.data.formats import write_examples
 from mien.schema import Example, conversation
-from mien.train import run
-from mien.train.recipe import Recipe
-from mien.train.run import plan, train
+from mien.train.plan import plan
+from mien.train.recipe import SftRecipe
+from mien.train.run import train
 from mien.train.sft import Sft
 from mien.workspace import Workspace
 from tests.train.builders import series
@@ -78,13 +79,13 @@ def test_another_architecture_is_trained_and_stops_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Gemma 3 as it comes was only pretrained: that a turn ends is learnt here.
-    monkeypatch.setattr(run, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
+    monkeypatch.setattr("mien.train.plan.probe", lambda: Machine("cpu", 1, 50.0, None, None))
     monkeypatch.setattr(model, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
     asked = [row.prompt for row in rows_of("train")[:8]]
     write_examples(tmp_path / "rows.jsonl", [Example.of(prompt, "Aye, captain.") for prompt in asked])
     base = Base.load("gemma3-270m", dtype="float32")
     assert base.renderer.style.name == "gemma"
-    recipe = Recipe(
+    recipe = SftRecipe(
         persona="witty",
         base="gemma3-270m",
         data=tmp_path / "rows.jsonl",

@@ -10,8 +10,8 @@ from mien.base.model import Base
 from mien.data.formats import write_examples
 from mien.schema import Example
 from mien.train.loop import METRICS
-from mien.train.recipe import Recipe
-from mien.train.run import Plan, plan
+from mien.train.plan import Plan, plan
+from mien.train.recipe import SftRecipe
 from mien.workspace import Workspace
 from tests import models
 
@@ -41,7 +41,7 @@ def data(folder: Path) -> dict[str, Path]:
 
 def planned(folder: Path, base: Base | None = None, **changes: Any) -> Plan:
     """A run of `folder` on a fresh tiny base, ready to start."""
-    recipe = Recipe.model_validate({"persona": "witty", **data(folder), **SETTINGS, **changes})
+    recipe = SftRecipe.model_validate({"persona": "witty", **data(folder), **SETTINGS, **changes})
     return plan(recipe, Workspace.open(folder / "work"), base or models.tiny_base())
 
 

@@ -6,10 +6,9 @@ import pytest
 
 from mien.base import model
 from mien.base.machine import Machine
-from mien.train import run
 
 
 @pytest.fixture(autouse=True)
 def _no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
+    monkeypatch.setattr("mien.train.plan.probe", lambda: Machine("cpu", 1, 50.0, None, None))
     monkeypatch.setattr(model, "probe", lambda: Machine("cpu", 1, 50.0, None, None))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mien.base.model import Base, Flat
+from mien.base.flat import Flat
+from mien.base.model import Base
 from mien.data import corpus
 from mien.data.corpus import VOICES, rows_of, split_of
 from mien.data.formats import Row, write_examples, write_records
@@ -17,7 +18,7 @@ from mien.errors import DataError, SpecError
 from mien.persona.spec import find
 from mien.schema import Dialogue, Example, Message
 from mien.train.data import Dataset, encode, load_dataset, preview
-from mien.train.recipe import Recipe
+from mien.train.recipe import SftRecipe
 from tests import models
 
 ASKED = [f"question number {n}" for n in range(60)]
@@ -30,13 +31,13 @@ def questions(examples: tuple[Example, ...]) -> set[str]:
 def from_file(folder: Path, rows: list[Example], **changes: object) -> Dataset:
     path = folder / "rows.jsonl"
     write_examples(path, rows)
-    recipe = Recipe.model_validate({"persona": "witty", "data": path, **changes})
+    recipe = SftRecipe.model_validate({"persona": "witty", "data": path, **changes})
     return load_dataset(recipe, find("witty"))
 
 
 @pytest.mark.parametrize("voice", VOICES)
 def test_the_built_in_data_are_the_personas_replies_of_the_right_splits(voice: str) -> None:
-    found = load_dataset(Recipe(persona=voice), find(voice))
+    found = load_dataset(SftRecipe(persona=voice), find(voice))
     assert found.train == tuple(corpus.examples(voice, "train"))
     assert found.validation == tuple(corpus.examples(voice, "validation"))
     assert voice in found.name
@@ -44,7 +45,7 @@ def test_the_built_in_data_are_the_personas_replies_of_the_right_splits(voice: s
 
 @pytest.mark.parametrize("voice", VOICES)
 def test_a_test_prompt_is_never_trained_or_stopped_on(voice: str) -> None:
-    found = load_dataset(Recipe(persona=voice), find(voice))
+    found = load_dataset(SftRecipe(persona=voice), find(voice))
     asked = questions(found.train) | questions(found.validation)
     assert not asked & {row.prompt for row in rows_of("test")}
     assert not questions(found.train) & questions(found.validation)
@@ -54,7 +55,7 @@ def test_a_persona_without_built_in_data_says_what_to_do(tmp_path: Path) -> None
     # A persona of one's own may have any name.
     persona = find("witty").model_copy(update={"name": "captain"})
     with pytest.raises(DataError, match="no voice 'captain'") as caught:
-        load_dataset(Recipe(persona="captain"), persona)
+        load_dataset(SftRecipe(persona="captain"), persona)
     assert "`data`" in caught.value.fix
 
 
@@ -87,7 +88,7 @@ def spoken(*said: str) -> Dialogue:
 def from_records(folder: Path, *rows: Row) -> Dataset:
     path = folder / "rows.jsonl"
     write_records(path, rows)
-    recipe = Recipe.model_validate({"persona": "witty", "data": path})
+    recipe = SftRecipe.model_validate({"persona": "witty", "data": path})
     return load_dataset(recipe, find("witty"))
 
 

@@ -20,14 +20,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mien.base import model
+from mien.base.flat import Flat
 from mien.base.lora import WEIGHTS
 from mien.base.machine import Machine
-from mien.base.model import Base, Flat
+from mien.base.model import Base
 from mien.errors import DivergedError, MienError, TrainError
 from mien.registry.cards import ADAPTER, CARD, Card
 from mien.train import run
 from mien.train.loop import CHECKPOINTS, METRICS, Interrupted, resumable
-from mien.train.run import Plan, train
+from mien.train.plan import Plan
+from mien.train.run import train
 from mien.train.sft import Sft
 from tests.train.builders import metrics, planned, series
 
@@ -62,7 +64,7 @@ def stop_at(step: int, what: BaseException) -> Any:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, float]], bytes]:
     ready = planned(tmp_path_factory.mktemp("undisturbed"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
+        patch.setattr("mien.train.plan.probe", lambda: Machine("cpu", 1, 50.0, None, None))
         patch.setattr(model, "probe", lambda: Machine("cpu", 1, 50.0, None, None))
         train(ready)
     return outcome(ready)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from mien.base.flat import Flat
 from mien.base.lora import LoraConfig
-from mien.base.model import Base, Flat
+from mien.base.model import Base
 from mien.train.sft import Sft
 from tests import models
 

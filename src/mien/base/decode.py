@@ -20,23 +20,26 @@ from mien.schema import Message
 _COMPACT_AT = 0.75  # leave ended rows in place until at most this share of the batch is running
 
 
-Row = tuple[Sequence[int], int]
+Asked = tuple[Sequence[int], int]  # the ids of a prompt, and the seed of its reply
 Step = list[tuple[int, int]]
 Progress = Callable[[int, int], None]
 
 
-def steps(base: Base, rows: Sequence[Row], sampling: Sampling) -> Iterator[Step]:
+def steps(
+    base: Base, rows: Sequence[Asked], sampling: Sampling, *, with_stop: bool = False
+) -> Iterator[Step]:
     """Decode all rows together, one token at a time, under the adapter in force.
 
     Args:
         base: The model.
-        rows: (prompt ids, seed) of each reply.
+        rows: What is asked.
         sampling: The same for all rows.
+        with_stop: Report the token that ends a reply as well.
 
     Yields:
-        (row, token) for each row still running; the token that ends a reply is not among them.
+        (row, token) for each row still running.
     """
-    batch = _Batch(base, rows, sampling)
+    batch = _Batch(base, rows, sampling, with_stop)
     for _ in range(sampling.max_tokens):
         step = batch.step()
         if step:
@@ -68,7 +71,7 @@ def generate(
     batch: int = 96,
     progress: Progress = lambda _tokens, _replies: None,
 ) -> list[list[int]]:
-    """Token ids of one reply per conversation, in order.
+    """Token ids of one reply per conversation, in order, without the token that ends it.
 
     Args:
         base: The model, under the adapter in force.
@@ -79,12 +82,27 @@ def generate(
         progress: Called after each step with the tokens it made and the replies it ended.
     """
     prompts = [base.renderer.prompt(messages) for messages in conversations]
+    return continued(base, prompts, sampling, seeds=seeds, batch=batch, progress=progress)
+
+
+def continued(
+    base: Base,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    *,
+    seeds: Sequence[int],
+    batch: int = 96,
+    with_stop: bool = False,
+    progress: Progress = lambda _tokens, _replies: None,
+) -> list[list[int]]:
+    """As `generate`, for prompts that are rendered; with the tokens that end replies where asked."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     replies: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
         running = len(rows)
-        for step in steps(base, [(prompts[row], seeds[row]) for row in rows], sampling):
+        asked = [(prompts[row], seeds[row]) for row in rows]
+        for step in steps(base, asked, sampling, with_stop=with_stop):
             for place, token in step:
                 replies[rows[place]].append(token)
             progress(len(step), running - len(step))
@@ -96,8 +114,8 @@ def generate(
 class _Batch:
     """Rows in flight: their cache, their generators, and what they have said."""
 
-    def __init__(self, base: Base, rows: Sequence[Row], sampling: Sampling) -> None:
-        self.base, self.sampling = base, sampling
+    def __init__(self, base: Base, rows: Sequence[Asked], sampling: Sampling, with_stop: bool) -> None:
+        self.base, self.sampling, self.with_stop = base, sampling, with_stop
         self.generators = [torch.Generator().manual_seed(seed) for _, seed in rows]
         self.rows = list(range(len(rows)))  # batch place -> the caller's row
         self.running = set(self.rows)
@@ -124,7 +142,7 @@ class _Batch:
                 continue
             if token in stop:
                 self.running.discard(row)
-            else:
+            if token not in stop or self.with_stop:
                 step.append((row, token))
         self.tokens = chosen[:, None]
         self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
@@ -160,13 +178,19 @@ class _Batch:
             scores.scatter_(1, self.said, torch.where(said > 0, divided, times))
         if sampling.temperature == 0:
             return scores.argmax(-1)
-        top, ids = scores.topk(min(sampling.top_k, scores.shape[-1]), dim=-1)
+        if sampling.top_k is None and sampling.top_p == 1:  # no need to sort them
+            return self._drawn(torch.softmax(scores / sampling.temperature, dim=-1))[:, 0]
+        most = scores.shape[-1] if sampling.top_k is None else min(sampling.top_k, scores.shape[-1])
+        top, ids = scores.topk(most, dim=-1)
         mass = torch.softmax(top / sampling.temperature, dim=-1)
         kept = mass.cumsum(-1) - mass < sampling.top_p
-        sums = (mass * kept).cumsum(-1)
+        return ids.gather(1, self._drawn(mass * kept))[:, 0]
+
+    def _drawn(self, mass: Tensor) -> Tensor:
+        """One place per row, (rows, 1), with a chance that is its share of the row's mass."""
+        sums = mass.cumsum(-1)
         draws = torch.stack([torch.rand(1, generator=self.generators[row]) for row in self.rows])
-        place = torch.searchsorted(sums, draws * sums[:, -1:]).clamp_(max=top.shape[-1] - 1)
-        return ids.gather(1, place)[:, 0]
+        return torch.searchsorted(sums, draws * sums[:, -1:]).clamp_(max=mass.shape[-1] - 1)
 
     def _compact(self) -> None:
         """Drop ended rows once they are many."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,6 +211,38 @@ class Adapters:
         self._check_known(name)
         for layer in self.layers.values():
             yield from layer.pair(name)
+
+    def copy(self, source: str, name: str) -> None:
+        """Add an adapter that does what another does, with matrices of its own."""
+        self._check_known(source)
+        self._check_free(name)
+        for layer in self.layers.values():
+            a, b = (each.detach().clone() for each in layer.pair(source))
+            layer.put(name, a, b, layer.scales[source])
+        self.configs[name] = self.configs[source]
+
+    def average(self, sources: Sequence[str], name: str) -> None:
+        """Add the exact mean of several adapters' updates: their ranks side by side, no cross terms."""
+        for source in sources:
+            self._check_known(source)
+        self._check_free(name)
+        share = 1 / len(sources)
+        for layer in self.layers.values():
+            pairs = [layer.pair(source) for source in sources]
+            scales = [layer.scales[source] * share for source in sources]
+            a = torch.cat([a.detach() for a, _ in pairs])
+            b = torch.cat([b.detach() * s for (_, b), s in zip(pairs, scales, strict=True)], dim=1)
+            layer.put(name, a, b, 1.0)
+        rank = sum(self.configs[source].r for source in sources)
+        self.configs[name] = LoraConfig(rank, rank)
+
+    def restore(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Put matrices that `tensors` gave earlier back in place."""
+        self._check_known(name)
+        with torch.no_grad():
+            for path, layer in self.layers.items():
+                for key, matrix in zip(_keys(path), layer.pair(name), strict=True):
+                    matrix.copy_(tensors[key])
 
     def rescale(self, name: str, dose: float) -> None:
         """Multiply an adapter's update by `dose`, by way of its alpha."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -14,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
 
 from mien.base.fetch import DEFAULT_BASE, BaseFiles, Report, pull
+from mien.base.flat import Flat
 from mien.base.lora import Adapters
 from mien.base.machine import choose_dtype, keep_freed_memory, probe
 from mien.base.maths import BLOCKS, token_nll
@@ -24,54 +24,7 @@ from mien.schema import Example
 _UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 # What a model may do to its logits after the output head; `token_nll` knows of none of it.
 _ON_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-Row = Sequence[Sequence[int]]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Flat:
-    """Sequences laid end to end, without padding.
-
-    Attributes:
-        tokens: (tokens,) all ids.
-        positions: (tokens,) place of each token in its own sequence.
-        blocks: Tokens per sequence.
-        index: (learnt,) flat places *before* each learnt token.
-        targets: (learnt,) the learnt tokens.
-        owner: (learnt,) the sequence each learnt token belongs to.
-    """
-
-    tokens: Tensor
-    positions: Tensor
-    blocks: tuple[int, ...]
-    index: Tensor
-    targets: Tensor
-    owner: Tensor
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> Flat:
-        """From rows of stretches, read and learnt in turn: a prompt and its completion, and so on."""
-        tokens: list[int] = []
-        index: list[int] = []
-        owner: list[int] = []
-        blocks: list[int] = []
-        for number, row in enumerate(rows):
-            start = len(tokens)
-            for place, stretch in enumerate(row):
-                if place % 2:
-                    index += range(len(tokens) - 1, len(tokens) - 1 + len(stretch))
-                    owner += [number] * len(stretch)
-                tokens += stretch
-            blocks.append(len(tokens) - start)
-        ids, places = torch.tensor(tokens), torch.tensor(index, dtype=torch.long)
-        return cls(
-            tokens=ids,
-            positions=torch.cat([torch.arange(length) for length in blocks]),
-            blocks=tuple(blocks),
-            index=places,
-            targets=ids[places + 1],
-            owner=torch.tensor(owner, dtype=torch.long),
-        )
 
 
 class Base:
@@ -144,8 +97,8 @@ class Base:
         """Longest sequence the positions were made for."""
         return int(getattr(self.model.config, "max_position_embeddings", 2048))
 
-    def nll(self, batch: Flat) -> Tensor:
-        """-log p of each learnt token, (learnt,), under the adapter in force; differentiable in it."""
+    def hidden(self, batch: Flat) -> Tensor:
+        """Last hidden states, (tokens, d), under the adapter in force; differentiable in it."""
         device = self.device
         with self.blockwise():
             out = self.model.base_model(
@@ -154,8 +107,12 @@ class Base:
                 use_cache=False,
                 blocks=batch.blocks,
             )
-        hidden = out.last_hidden_state[0].index_select(0, batch.index.to(device))
-        return token_nll(hidden, self.head.weight, batch.targets.to(device))
+        return torch.as_tensor(out.last_hidden_state[0])
+
+    def nll(self, batch: Flat) -> Tensor:
+        """-log p of each learnt token, (learnt,), under the adapter in force; differentiable in it."""
+        before = self.hidden(batch).index_select(0, batch.index.to(self.device))
+        return token_nll(before, self.head.weight, batch.targets.to(self.device))
 
     @torch.no_grad()
     def mean_nll(self, examples: Sequence[Example], *, batch: int = 16) -> list[float]:

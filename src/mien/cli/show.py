@@ -38,6 +38,10 @@ class TerminalShow(Show):
         self._end()
         self.out.print(f"[green]\N{CHECK MARK}[/] {escape(line)}", soft_wrap=True)
 
+    def note(self, line: str) -> None:
+        """Print what was seen on the way."""
+        self.out.print(f"  [dim]{escape(line)}[/]", soft_wrap=True)
+
     def begin(self, name: str, total: int) -> None:
         """Start a bar."""
         self._end()

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.persona.voice import Text
+from mien.schema import Message
 
+REPEATED = 4  # words in a row that count as a repetition
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _ONES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
@@ -31,6 +33,33 @@ def words(text: str) -> tuple[str, ...]:
 def last_sentence(text: str) -> str:
     """The sentence a text ends on, in lower case."""
     return (Text(text).sentences or [""])[-1].lower()
+
+
+def repetition(text: str, n: int = REPEATED) -> float:
+    """Share of the word n-grams of a text that occurred earlier in it; 0 if it has none."""
+    grams = _grams(text, n)
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def echo(text: str, given: Sequence[Message], n: int = REPEATED) -> float:
+    """Share of the word n-grams of a text that occur in what the model was given; 0 if it has none.
+
+    A pretrained base may recite its system prompt, which is in the voice that it asks for.
+    """
+    grams = _grams(text, n)
+    heard = {gram for message in given for gram in _grams(message.content, n)}
+    return sum(gram in heard for gram in grams) / len(grams) if grams else 0.0
+
+
+def distinct(text: str, n: int) -> float:
+    """Distinct word n-grams over all word n-grams; 1 if it has none."""
+    grams = _grams(text, n)
+    return len(set(grams)) / len(grams) if grams else 1.0
+
+
+def _grams(text: str, n: int) -> list[tuple[str, ...]]:
+    words = text.casefold().split()
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
 
 
 def overlaps(texts: Sequence[str], size: int) -> dict[tuple[int, int], float]:

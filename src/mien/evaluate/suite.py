@@ -21,6 +21,7 @@ from mien.base.embed import Embedder
 from mien.base.model import Base
 from mien.chat import Sampling
 from mien.data.corpus import VOICES, Parallel, rows_of
+from mien.data.wording import REPEATED, distinct, echo, repetition
 from mien.errors import InputError
 from mien.evaluate.classifier import METHOD, VoiceClassifier
 from mien.evaluate.results import Evaluation, Quantiles, Reply, TrainingPoint
@@ -28,14 +29,13 @@ from mien.evaluate.systems import BARE_PROMPTS, Answer, System, answer, bare_rep
 from mien.persona.spec import Persona
 from mien.persona.voice import DIMENSIONS, MEASURES, measure, measures_of
 from mien.registry.cards import Card
-from mien.schema import Example, Message, Score
+from mien.schema import Example, Score
 from mien.stats import by_prompt, difference_by_prompt, ratio
 
 Stage = Callable[[str, int], None]
 SAMPLING = Sampling(max_tokens=130, temperature=0.5)
 SEEDS = (0, 1)
 ECHO = "echo"
-_REPEATED = 4  # words in a row that count as a repetition
 _ECHOED = 0.5  # share of a reply above which it is an echo and nobody's voice
 
 
@@ -74,8 +74,8 @@ METHODS = {
     "voice_rate": METHOD,
     "in_band": "share of the persona's stated measures inside their band, per reply",
     "distinct_2": "distinct word pairs over all word pairs of a reply (Li et al. 2016)",
-    "repetition": f"share of word {_REPEATED}-grams of a reply that occurred earlier in it",
-    "echo": f"share of word {_REPEATED}-grams of a reply that the model was given to read",
+    "repetition": f"share of word {REPEATED}-grams of a reply that occurred earlier in it",
+    "echo": f"share of word {REPEATED}-grams of a reply that the model was given to read",
     "content_kept": "cosine of MiniLM embeddings with the authored neutral reply",
     "perplexity": "exp of mean -log p per token of the authored test reply in the intended voice",
     "tokens_per_second": "tokens over wall time, all replies in one batch; 95 % bootstrap over steps",
@@ -227,33 +227,6 @@ class _Measurer:
         ]
         with self.base.adapters.use(system.adapter):
             return {"perplexity": self.base.mean_nll(examples)}
-
-
-def repetition(text: str, n: int = _REPEATED) -> float:
-    """Share of the word n-grams of a text that occurred earlier in it; 0 if it has none."""
-    grams = _grams(text, n)
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-
-def echo(text: str, given: Sequence[Message], n: int = _REPEATED) -> float:
-    """Share of the word n-grams of a text that occur in what the model was given; 0 if it has none.
-
-    A pretrained base may recite its system prompt, which is in the voice that it asks for.
-    """
-    grams = _grams(text, n)
-    heard = {gram for message in given for gram in _grams(message.content, n)}
-    return sum(gram in heard for gram in grams) / len(grams) if grams else 0.0
-
-
-def distinct(text: str, n: int) -> float:
-    """Distinct word n-grams over all word n-grams; 1 if it has none."""
-    grams = _grams(text, n)
-    return len(set(grams)) / len(grams) if grams else 1.0
-
-
-def _grams(text: str, n: int) -> list[tuple[str, ...]]:
-    words = text.casefold().split()
-    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
 
 
 def _in_band(reply: Reply, bands: dict[str, tuple[float, float]], names: Sequence[str]) -> float:

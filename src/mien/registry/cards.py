@@ -5,6 +5,7 @@ A card is `manifest.json` in the run's folder. It is written last, so it also me
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mien.workspace import Workspace, read_json, write_json
 CARD = "manifest.json"
 PERSONA = "persona.json"
 ADAPTER = "adapter"
+POLICIES = ("sft", "dpo", "ppo")  # the stages whose adapters answer; a reward model's only scores
 
 
 class Card(Strict):
@@ -43,6 +45,8 @@ class Card(Strict):
     made: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     examples: int
     steps: int
+    kept_step: int | None = None
+    verdict: str | None = None
     seconds: float
     validation_loss: float | None = None
     trained_tokens: int
@@ -86,18 +90,26 @@ def persona_of(workspace: Workspace, card: Card) -> Persona:
     return Persona.model_validate(read_json(workspace.runs / card.run / PERSONA))
 
 
-def newest(workspace: Workspace, persona: str, *, base_hash: str | None = None) -> Card:
+def newest(
+    workspace: Workspace,
+    persona: str,
+    *,
+    base_hash: str | None = None,
+    stages: Collection[str] = POLICIES,
+) -> Card:
     """The newest adapter of a persona, or a run by its own name.
 
     Args:
         workspace: Where to look.
         persona: A persona's name or a run's.
         base_hash: Only adapters of this base.
+        stages: Only adapters that came of one of these; by default those that can speak.
 
     Raises:
         AdapterError: There is none, or only for other bases.
     """
-    mine = [card for card in cards(workspace) if persona in (card.persona, card.run)]
+    known = [card for card in cards(workspace) if card.stage in stages]
+    mine = [card for card in known if persona in (card.persona, card.run)]
     fitting = [card for card in mine if base_hash in (None, card.base_hash)]
     if fitting:
         return fitting[-1]
@@ -106,7 +118,9 @@ def newest(workspace: Workspace, persona: str, *, base_hash: str | None = None) 
             f"The adapter of {persona!r} was trained on {mine[-1].base}, not on this base.",
             fix=f"Pass `--base {mine[-1].base}`, or train it on this one.",
         )
+    what = "reward model" if tuple(stages) == ("reward",) else "trained adapter"
+    stage = next(iter(stages))
     raise AdapterError(
-        f"{workspace.runs}: no trained adapter of {persona!r}.",
-        fix=f"Run `mien train sft --persona {persona}` first.",
+        f"{workspace.runs}: no {what} of {persona!r}.",
+        fix=f"Run `mien train {stage} --persona {persona}` first.",
     )

@@ -1,7 +1,9 @@
 """The one training loop: transformers' Trainer, told what a batch, a checkpoint and a stop are here.
 
-An objective is a module whose `forward(batch)` is the loss. Its state is the adapter alone, so a
-checkpoint is a few megabytes, and resuming after a kill is Trainer's own, with its random state.
+An objective is a module whose `forward(batch)` is a loss. Its state is the adapter in training, and a
+head where it has one, so a checkpoint is a few megabytes, and resuming after a kill is Trainer's own,
+with its random state. The loop knows no objective: what differs between them is their rows (`Course`),
+their loss, and who watches over them (`Watch`).
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ import json
 import math
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +29,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from mien.base.model import Base, Flat
+from mien.base.flat import Flat
+from mien.base.model import Base
 from mien.errors import DivergedError
-from mien.train.data import Encoded, Row
 from mien.train.recipe import Recipe
 
 METRICS = "metrics.jsonl"
@@ -37,58 +40,173 @@ _STATE = "trainer_state.json"
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
 
+@dataclass(frozen=True)
+class Loss:
+    """What an objective makes of a batch.
+
+    Attributes:
+        value: The mean that is made small; a scalar.
+        weight: How much it is a mean of: tokens, pairs. Held-out batches are weighted by it.
+        figures: What else is worth a place in the metrics.
+    """
+
+    value: Tensor
+    weight: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
 class Objective(nn.Module):
-    """A loss on the adapter in training. Only the adapter's matrices count as its state."""
+    """A loss on the adapter in training. Only what is trained counts as its state.
+
+    A subclass adds its `forward`, and its head, if it has one, as a submodule.
+    """
 
     _keys_to_ignore_on_save = None  # Trainer asks for it after loading a checkpoint
 
     def __init__(self, base: Base, adapter: str) -> None:
         super().__init__()
         self.model = base.model
-        self._base, self._adapter = (base,), adapter  # a tuple hides the base from nn.Module
-        self._mine = set(map(id, base.adapters.parameters(adapter)))
-        for parameter in self.parameters():
-            parameter.requires_grad_(id(parameter) in self._mine)
+        self._base, self.adapter = (base,), adapter  # a tuple hides the base from nn.Module
+        mine = set(map(id, base.adapters.parameters(adapter)))
+        self._frozen = {id(each) for each in base.model.parameters() if id(each) not in mine}
+        for parameter in base.model.parameters():
+            parameter.requires_grad_(id(parameter) in mine)
+
+    @property
+    def base(self) -> Base:
+        """The base that the adapter lies on."""
+        return self._base[0]
+
+    def collate(self, rows: Sequence[Any]) -> Any:
+        """A batch from some rows of the course."""
+        raise NotImplementedError
+
+    def forward(self, batch: Any) -> Loss:
+        """The loss of one batch."""
+        raise NotImplementedError
+
+    def rates(self) -> Sequence[tuple[nn.Parameter, float]]:
+        """Parameters that learn at a rate of their own."""
+        return ()
+
+    def finish(self, folder: Path) -> None:
+        """Training has come to its end; the adapter is about to be saved into `folder`."""
 
     def nll(self, batch: Flat) -> Tensor:
         """-log p of each learnt token under the adapter in training."""
-        (base,) = self._base
-        with base.adapters.use(self._adapter):
-            return base.nll(batch)
+        with self.base.adapters.use(self.adapter):
+            return self.base.nll(batch)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
-        """The adapter's matrices; the base is not state."""
-        names = {name for name, parameter in self.named_parameters() if id(parameter) in self._mine}
-        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if k in names}
+        """What is trained; the base is not state."""
+        mine = {name for name, each in self.named_parameters() if id(each) not in self._frozen}
+        mine |= {name for name, _ in self.named_buffers() if not name.startswith("model.")}
+        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if k in mine}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Put the adapter's matrices back; what belongs to the base stays as it is."""
+        """Put what was trained back; what belongs to the base stays as it is."""
         result = super().load_state_dict(state_dict, strict=False)
         known = set(self.state_dict())
         missing = [key for key in result.missing_keys if key in known]
         return type(result)(missing, result.unexpected_keys)
 
 
+@dataclass(frozen=True)
+class Course:
+    """What an objective is shown, how often, and when it is looked at.
+
+    Attributes:
+        rows: In training; `Objective.collate` makes batches of them.
+        held_out: For the validation loss after each epoch.
+        epochs: Passes over the rows.
+        shuffle: Whether their order is drawn anew for each pass.
+        patience: Stop after this many epochs without a better validation loss.
+        keep_best: Keep the adapter of the best validation loss, not the last.
+        save_every: Steps between checkpoints; None is an epoch.
+    """
+
+    rows: Sequence[Any]
+    held_out: Sequence[Any]
+    epochs: int
+    batch_size: int
+    accumulate: int = 1
+    shuffle: bool = True
+    patience: int | None = None
+    keep_best: bool = False
+    save_every: int | None = None
+
+
+class Watch(Protocol):
+    """Looks at a run from outside while it goes on."""
+
+    def begin(self, step: int) -> None:
+        """The run begins, or goes on from a checkpoint at `step`."""
+        ...
+
+    def step(self, step: int, steps: int) -> bool:
+        """A step is done; whether training should stop here."""
+        ...
+
+
 class _Trainer(Trainer):  # type: ignore[misc]
-    """Trainer with a validation loss that is a mean over tokens, not over batches."""
+    """Trainer with an objective's own figures, and a validation loss that weighs batches."""
 
     control: TrainerControl
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seen = _Means()
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs  # an objective puts on the device what it needs there
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
-        return torch.as_tensor(model(inputs["batch"]))
+        loss: Loss = model(inputs["batch"])
+        self._seen.add(loss)
+        return loss.value
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        optimizer = super().create_optimizer(*args, **kwargs)
+        for parameter, rate in self.model.rates():
+            for group in optimizer.param_groups:
+                group["params"] = [each for each in group["params"] if each is not parameter]
+            optimizer.add_param_group({"params": [parameter], "lr": rate, "weight_decay": 0.0})
+        return optimizer
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if "loss" in logs:
+            logs = logs | self._seen.take()
+        super().log(logs, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.model.eval()
-        total = count = 0.0
+        seen = _Means()
         with torch.no_grad():
             for inputs in self.get_eval_dataloader():
-                size = len(inputs["batch"].targets)
-                total += float(self.compute_loss(self.model, inputs)) * size
-                count += size
-        metrics = {"eval_loss": total / count}
+                loss = self.model(inputs["batch"])
+                seen.add(loss, {"loss": float(loss.value), **loss.figures})
+        metrics = {f"eval_{name}": value for name, value in seen.take().items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+class _Means:
+    """Weighted means of figures since they were last taken."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = {}
+        self.weights: dict[str, float] = {}
+
+    def add(self, loss: Loss, figures: Mapping[str, float] | None = None) -> None:
+        for name, value in (loss.figures if figures is None else figures).items():
+            self.totals[name] = self.totals.get(name, 0.0) + value * loss.weight
+            self.weights[name] = self.weights.get(name, 0.0) + loss.weight
+
+    def take(self) -> dict[str, float]:
+        means = {name: self.totals[name] / self.weights[name] for name in self.totals}
+        self.totals, self.weights = {}, {}
+        return means
 
 
 class _Journal(TrainerCallback):  # type: ignore[misc]
@@ -105,7 +223,7 @@ class _Journal(TrainerCallback):  # type: ignore[misc]
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        known = {new: (logs or {})[old] for old, new in _METRIC_NAMES.items() if old in (logs or {})}
+        known = {_named(key): value for key, value in (logs or {}).items() if key not in _TRAINERS_OWN}
         if not known:
             return
         line = {"step": state.global_step, "epoch": round(state.epoch or 0, 4), **known}
@@ -120,12 +238,19 @@ class _Journal(TrainerCallback):  # type: ignore[misc]
                 )
 
 
-_METRIC_NAMES = {
-    "loss": "loss",
-    "eval_loss": "validation_loss",
-    "grad_norm": "grad_norm",
-    "learning_rate": "learning_rate",
+# Totals that Trainer adds at the end of a run; the card has them, and the last line is a step's.
+_TRAINERS_OWN = {
+    "epoch",
+    "total_flos",
+    "train_loss",
+    "train_runtime",
+    "train_samples_per_second",
+    "train_steps_per_second",
 }
+
+
+def _named(key: str) -> str:
+    return f"validation_{key.removeprefix('eval_')}" if key.startswith("eval_") else key
 
 
 class _Interrupt(TrainerCallback):  # type: ignore[misc]
@@ -176,7 +301,7 @@ class _Stopping(TrainerCallback):  # type: ignore[misc]
     an undisturbed one would have. (Trainer's own callback begins to count anew.)
     """
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: int | None) -> None:
         self.patience = patience
 
     def on_evaluate(
@@ -188,7 +313,27 @@ class _Stopping(TrainerCallback):  # type: ignore[misc]
     def over(self, state: TrainerState) -> bool:
         """Whether training has come to its end early."""
         losses = validation_losses(state)
-        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= self.patience
+        return bool(losses and self.patience) and len(losses) - 1 - losses.index(min(losses)) >= (
+            self.patience or 0
+        )
+
+
+class _Watching(TrainerCallback):  # type: ignore[misc]
+    """Lets a watch look after every step, and stops when it says so."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch, self.stopped = watch, False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.watch.begin(state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.watch.step(state.global_step, state.max_steps):
+            self.stopped = control.should_training_stop = True
 
 
 def validation_losses(state: TrainerState) -> list[float]:
@@ -205,11 +350,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 def fit(
-    objective: Objective, data: Encoded, recipe: Recipe, folder: Path, progress: Progress
+    objective: Objective,
+    course: Course,
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress,
+    watch: Watch | None = None,
 ) -> TrainerState:
     """Train, from the newest whole checkpoint in `folder` if there is one.
 
-    On return the objective holds the adapter that the recipe keeps: of the last epoch, or of the best
+    On return the objective holds the adapter that the course keeps: of the last epoch, or of the best
     validation loss (without validation data, the last).
 
     Raises:
@@ -217,24 +367,31 @@ def fit(
         DivergedError: The loss is no longer a number.
     """
     start = resumable(folder)
-    _cut_metrics(folder / METRICS, _step_of(start))
-    interrupt, stopping = _Interrupt(), _Stopping(recipe.patience)
-    arguments = _arguments(recipe, folder, stopping=bool(data.validation))
+    cut_lines(folder / METRICS, step_of(start))
+    interrupt, stopping = _Interrupt(), _Stopping(course.patience)
+    watching = _Watching(watch) if watch else None
+    arguments = _arguments(recipe, course, folder)
     if start and stopping.over(before := TrainerState.load_from_json(str(start / _STATE))):
         arguments.num_train_epochs = before.epoch  # nothing is left to do but to take what is kept
     trainer = _Trainer(
         model=objective,
         args=arguments,
-        train_dataset=data.train,
-        eval_dataset=data.validation or None,
-        data_collator=_collate,
-        callbacks=[_Journal(folder / METRICS, progress), interrupt, stopping],
+        train_dataset=course.rows,
+        eval_dataset=course.held_out or None,
+        data_collator=lambda rows: {"batch": objective.collate(rows)},
+        callbacks=[
+            _Journal(folder / METRICS, progress),
+            interrupt,
+            stopping,
+            *([watching] if watching else []),
+        ],
     )
     _only(trainer)
     with interrupt.listening():
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     state = trainer.state
-    if interrupt.asked and state.global_step < state.max_steps and not stopping.over(state):
+    ended = state.global_step >= state.max_steps or stopping.over(state)
+    if interrupt.asked and not ended and not (watching and watching.stopped):
         raise Interrupted(state.global_step)
     return state
 
@@ -247,7 +404,7 @@ def resumable(folder: Path) -> Path | None:
             whole.append(path)
         else:
             shutil.rmtree(path)
-    return max(whole, key=_step_of, default=None)
+    return max(whole, key=step_of, default=None)
 
 
 def _is_whole(checkpoint: Path) -> bool:
@@ -259,21 +416,18 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def _step_of(checkpoint: Path | None) -> int:
+def step_of(checkpoint: Path | None) -> int:
+    """The step a checkpoint was written at; 0 for none."""
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
 
 
-def _cut_metrics(path: Path, step: int) -> None:
-    """Forget metrics after the checkpoint that training goes on from."""
+def cut_lines(path: Path, step: int) -> None:
+    """Forget the lines of a JSONL file after the checkpoint that training goes on from."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     path.write_text("".join(kept if step else []), encoding="utf-8")
-
-
-def _collate(rows: list[Row]) -> dict[str, Flat]:
-    return {"batch": Flat.of(rows)}
 
 
 def _only(trainer: Trainer) -> None:
@@ -284,21 +438,23 @@ def _only(trainer: Trainer) -> None:
         trainer.remove_callback(callback)
 
 
-def _arguments(recipe: Recipe, folder: Path, *, stopping: bool) -> TrainingArguments:
-    best = stopping and recipe.keep == "best"
+def _arguments(recipe: Recipe, course: Course, folder: Path) -> TrainingArguments:
+    best = bool(course.held_out) and course.keep_best
     return TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
-        per_device_train_batch_size=recipe.batch_size,
+        per_device_train_batch_size=course.batch_size,
         per_device_eval_batch_size=16,
-        gradient_accumulation_steps=recipe.accumulate,
-        num_train_epochs=recipe.epochs,
+        gradient_accumulation_steps=course.accumulate,
+        num_train_epochs=course.epochs,
+        train_sampling_strategy="random" if course.shuffle else "sequential",
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
-        eval_strategy="epoch" if stopping else "no",
-        save_strategy="epoch",
+        eval_strategy="epoch" if course.held_out else "no",
+        save_strategy="steps" if course.save_every else "epoch",
+        save_steps=course.save_every or 500,
         save_total_limit=2,
         load_best_model_at_end=best,
         metric_for_best_model="eval_loss" if best else None,

@@ -3,6 +3,8 @@
     recipe.json        the resolved recipe            first
     persona.json       the specification              first
     metrics.jsonl      a line per step                while training
+    leash.jsonl        a line per look of the guard   while training; runs on preferences
+    samples.jsonl      some rollouts of each round    while training; PPO
     checkpoints/       Trainer's own, the last two    while training; removed at the end
     adapter/           a PEFT folder                  at the end
     manifest.json      the card                       last: its presence means "complete"
@@ -16,9 +18,8 @@ from __future__ import annotations
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -27,113 +28,73 @@ from transformers import TrainerState
 import mien
 from mien.base.fetch import file_sha256
 from mien.base.lora import WEIGHTS, LoraConfig
-from mien.base.machine import probe
 from mien.base.model import Base
 from mien.errors import TrainError
-from mien.persona.spec import Persona, find
 from mien.registry.attach import attach
-from mien.registry.cards import ADAPTER, PERSONA, Card, read_card, write_card
-from mien.schema import digest
-from mien.train.data import Dataset, Encoded, encode, length, load_dataset
-from mien.train.loop import CHECKPOINTS, Objective, Progress, fit, validation_losses
-from mien.train.recipe import Recipe
-from mien.train.sft import Sft
-from mien.workspace import Workspace, disk_errors, write_json
+from mien.registry.cards import (
+    ADAPTER,
+    PERSONA,
+    Card,
+    adapter_folder,
+    read_card,
+    write_card,
+)
+from mien.train.leash import Guard, Verdict
+from mien.train.loop import CHECKPOINTS, Progress, cut_lines, fit, resumable, step_of, validation_losses
+from mien.train.plan import Plan
+from mien.train.ppo import SAMPLES
+from mien.train.recipe import Passes
+from mien.train.stages import Company, Staged, prepare
+from mien.workspace import disk_errors, write_json
 
-OBJECTIVES: dict[str, Callable[[Base, str], Objective]] = {"sft": Sft}
-_EFFICIENCY = 0.45  # of the probed matrix rate that a whole training step reaches
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run that is ready to start: what a dry run shows."""
-
-    recipe: Recipe
-    persona: Persona
-    base: Base
-    dataset: Dataset
-    encoded: Encoded
-    folder: Path
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps, if every epoch is run."""
-        rows = self.recipe.batch_size * self.recipe.accumulate
-        return self.recipe.epochs * -(-len(self.encoded.train) // rows)
-
-    def seconds(self) -> float | None:
-        """About how long training takes here: 4 FLOPs per weight and token, no weight gradients.
-
-        None on a GPU, whose rate is not probed.
-        """
-        machine = probe()
-        if machine.cuda:
-            return None
-        rate = (machine.bfloat16 if self.base.dtype == "bfloat16" else machine.float32) or 100.0
-        weights = sum(p.numel() for p in self.base.model.parameters() if not p.requires_grad)
-        tokens = self.encoded.tokens * self.recipe.epochs
-        return float(4 * weights * tokens / (rate * 1e9 * _EFFICIENCY))
-
-    def memory_mb(self) -> float:
-        """About the peak: the weights, and what one step keeps between its two passes.
-
-        Per token and layer, some sixteen vectors of the hidden and three of the inner size are kept.
-        """
-        config, rows = self.base.model.config, self.recipe.batch_size
-        width = 16 * config.hidden_size + 6 * getattr(config, "intermediate_size", 0)
-        longest = sorted(map(length, self.encoded.train), reverse=True)[:rows]
-        size = 2 if self.base.dtype == "bfloat16" else 4
-        weights = sum(p.numel() for p in self.base.model.parameters())
-        kept = sum(longest) * width * config.num_hidden_layers
-        return float(700 + size * (weights + kept) / 2**20)
+VERDICT = "verdict.json"
 
 
-def plan(recipe: Recipe, workspace: Workspace, base: Base) -> Plan:
-    """Resolve a recipe against a base and a workspace; nothing is written.
-
-    Raises:
-        MienError: Something the recipe names cannot be used.
-    """
-    persona = find(recipe.persona)
-    dataset = load_dataset(recipe, persona)
-    identity = {
-        "recipe": recipe.model_dump(mode="json", exclude={"persona", "base", "data", "validation"}),
-        "persona": persona.digest() if recipe.under_prompt else persona.name,
-        "base": base.files.sha256,
-        "data": dataset.digest(),
-        "dtype": base.dtype,
-    }
-    folder = workspace.runs / f"{persona.name}-{recipe.stage}-{digest(identity)[:8]}"
-    return Plan(recipe, persona, base, dataset, encode(base, dataset, recipe.max_length), folder)
-
-
-def train(ready: Plan, *, progress: Progress = lambda *_: None) -> Card:
+def train(ready: Plan, *, company: Company | None = None, progress: Progress | None = None) -> Card:
     """Carry out a plan, or return the card of the same run if it is complete.
 
     The adapter stays attached to the base under the run's name.
+
+    Args:
+        ready: The plan.
+        company: Who is asked and told on the way: the gold score, a judge, a show.
+        progress: Called after each step, in place of the show.
 
     Raises:
         Interrupted: Ctrl-C; the same call goes on from there.
         TrainError: The loss diverged, or this recipe is training already.
     """
-    base, recipe, folder = ready.base, ready.recipe, ready.folder
+    base, recipe, folder, company = ready.base, ready.recipe, ready.folder, company or Company()
     if card := read_card(folder):
         attach(base, card, folder / ADAPTER)
         return card
-    with disk_errors(folder, "100 MB"), _alone(folder), _fresh_adapter(ready):
+    with disk_errors(folder, "100 MB"), _alone(folder), _adapter(ready):
         write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
         write_json(folder / PERSONA, ready.persona.model_dump(mode="json"))
-        objective = OBJECTIVES[recipe.stage](base, folder.name)
+        staged = prepare(ready, company)
+        company.show.begin(f"training {ready.persona.name}", ready.steps)
+        cut_lines(folder / SAMPLES, step_of(resumable(folder)))
         start = time.monotonic()
         with _recomputing(base, folder.name) if recipe.checkpointing else nullcontext():
-            state = fit(objective, ready.encoded, recipe, folder, progress)
+            told = progress or company.show.training
+            state = fit(staged.objective, staged.course, recipe, folder, told, staged.guard)
         base.model.eval().requires_grad_(False)
-        base.adapters.rescale(folder.name, recipe.dose)
+        verdict = _settled(staged.guard, folder) if staged.guard else None
+        staged.objective.finish(folder / ADAPTER)
+        staged.after()
         base.adapters.save(folder.name, folder / ADAPTER, base=base.files.name)
-        card = _card(ready, state, time.monotonic() - start)
+        card = _card(ready, staged, state, verdict, time.monotonic() - start)
         write_card(folder, card)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return card
+
+
+def _settled(guard: Guard, folder: Path) -> Verdict:
+    """The verdict on a run, written down, with the adapter of its best look in place."""
+    verdict = guard.verdict()
+    write_json(folder / VERDICT, verdict.model_dump(mode="json"))
+    guard.keep(verdict.best)
+    return verdict
 
 
 @contextmanager
@@ -150,10 +111,14 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _fresh_adapter(ready: Plan) -> Iterator[None]:
-    """A new adapter under the run's name; it goes again if training does not come to its end."""
+def _adapter(ready: Plan) -> Iterator[None]:
+    """The adapter in training, new or a copy; it goes again if training does not come to its end."""
     base, recipe, name = ready.base, ready.recipe, ready.folder.name
-    base.adapters.create(name, LoraConfig(recipe.lora.r, recipe.lora.alpha), seed=recipe.seed)
+    if ready.start:
+        attach(base, ready.start, adapter_folder(ready.workspace, ready.start))
+        base.adapters.copy(ready.start.run, name)
+    else:
+        base.adapters.create(name, LoraConfig(recipe.lora.r, recipe.lora.alpha), seed=recipe.seed)
     try:
         yield
     except BaseException:
@@ -180,12 +145,15 @@ def _recomputing(base: Base, adapter: str) -> Iterator[None]:
         base.model.gradient_checkpointing_disable()
 
 
-def _card(ready: Plan, state: TrainerState, seconds: float) -> Card:
+def _card(
+    ready: Plan, staged: Staged, state: TrainerState, verdict: Verdict | None, seconds: float
+) -> Card:
     base, recipe = ready.base, ready.recipe
     weights, losses = ready.folder / ADAPTER / WEIGHTS, validation_losses(state)
-    kept = (min(losses) if recipe.keep == "best" else losses[-1]) if losses else None
+    kept = (min(losses) if staged.course.keep_best else losses[-1]) if losses else None
     if not weights.exists():
         raise TrainError(f"{weights} was not written.", fix="Train again.")
+    epochs = recipe.epochs if isinstance(recipe, Passes) else 1
     return Card(
         run=ready.folder.name,
         stage=recipe.stage,
@@ -194,6 +162,7 @@ def _card(ready: Plan, state: TrainerState, seconds: float) -> Card:
         base=base.files.name,
         base_hash=base.files.sha256,
         renderer=base.renderer.style.name,
+        parents=tuple(card.run for card in (ready.start, *ready.rewards.values()) if card),
         data=ready.dataset.name,
         data_hash=ready.dataset.digest(),
         recipe_hash=recipe.digest(),
@@ -205,8 +174,10 @@ def _card(ready: Plan, state: TrainerState, seconds: float) -> Card:
         version=mien.__version__,
         examples=ready.encoded.examples,
         steps=state.global_step,
+        kept_step=verdict.best if verdict else None,
+        verdict=verdict.text if verdict else None,
         seconds=round(seconds, 1),
         validation_loss=None if kept is None else round(kept, 4),
-        trained_tokens=ready.encoded.tokens * recipe.epochs,
+        trained_tokens=ready.encoded.tokens * epochs,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )

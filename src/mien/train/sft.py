@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
+from pathlib import Path
 
-from mien.base.model import Base, Flat
-from mien.train.loop import Objective
+from mien.base.flat import Chain, Flat
+from mien.base.model import Base
+from mien.train.loop import Loss, Objective
 
 
 class Sft(Objective):
-    """Mean -log p per token of the completions, in nats."""
+    """Mean -log p per token of the completions, in nats.
 
-    def __init__(self, base: Base, adapter: str) -> None:
+    Args:
+        base: The base, with the adapter on it.
+        adapter: The adapter in training.
+        dose: What its finished update is multiplied by.
+    """
+
+    def __init__(self, base: Base, adapter: str, dose: float = 1.0) -> None:
         super().__init__(base, adapter)
+        self.dose = dose
 
-    def forward(self, batch: Flat) -> Tensor:
+    def collate(self, rows: Sequence[Chain]) -> Flat:
+        """The rows laid end to end."""
+        return Flat.of(rows)
+
+    def forward(self, batch: Flat) -> Loss:
         """The loss of one batch."""
-        return self.nll(batch).mean()
+        return Loss(self.nll(batch).mean(), len(batch.targets))
+
+    def finish(self, folder: Path) -> None:
+        """Give the update its dose."""
+        self.base.adapters.rescale(self.adapter, self.dose)

@@ -106,9 +106,9 @@ def _is_parallel(path: Path) -> bool:
 
 
 def _max_length(path: Path) -> int:
-    from mien.train.recipe import Recipe
+    from mien.train.recipe import load_recipe
 
-    return Recipe.load(path).max_length
+    return load_recipe(path).max_length
 
 
 def _check(

@@ -154,14 +154,17 @@ def _rude_list() -> tuple[frozenset[str], tuple[str, ...]]:
     return frozenset(e for e in listed if " " not in e), tuple(e for e in listed if " " in e)
 
 
-def _rude(item: Item) -> Fault | None:
+def rude(said: Sequence[str]) -> list[str]:
+    """The slurs, threats and coarse insults among the words of a text, in lower case."""
     coarse, phrases = _rude_list()
+    plain = f" {' '.join(said)} "
+    return sorted(coarse.intersection(said)) + [each for each in phrases if f" {each} " in plain]
+
+
+def _rude(item: Item) -> Fault | None:
     for reply, said in zip(item.replies, item.reply_words, strict=True):
-        if found := sorted(coarse.intersection(said)):
+        if found := rude(said):
             return Fault(", ".join(found), reply, len(found))
-        plain = f" {' '.join(said)} "
-        if phrase := next((each for each in phrases if f" {each} " in plain), None):
-            return Fault(phrase, reply)
     return None
 
 
