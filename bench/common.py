@@ -224,6 +224,11 @@ def times_better(ours: Sequence[float], peer: Sequence[float], *, more_is_better
     return round(mean(our / their if more_is_better else their / our for our, their in pairs), 3)
 
 
+def means(series: Sequence[Figures], keys: Iterable[str]) -> Figures:
+    """Means over the runs of one arm."""
+    return {key: round(sum(run[key] for run in series) / len(series), 4) for key in keys}
+
+
 def device() -> str:
     """The machine in one line."""
     machine = probe()
@@ -261,3 +266,37 @@ def keep(result: Figures, *, json_path: Path | None, quick: bool) -> Path | None
     if path is not None:
         write_json(path, result)
     return path
+
+
+def conduct(
+    name: str,
+    peer: Peer,
+    given: argparse.Namespace,
+    measure: Callable[[Path], Figures],
+    show: Callable[[Figures], None],
+) -> None:
+    """Have the peer, measure, show, keep; where the peer cannot be had, say so and end.
+
+    Args:
+        name: Of the bench.
+        given: What the command line says.
+        measure: The whole bench, given the peer's Python.
+        show: Prints a result.
+    """
+    try:
+        python = peer.python()
+    except PeerError as error:
+        console.print(
+            f"{peer.name} is absent and could not be installed, so nothing is compared: {error}"
+        )
+        absent = {"name": name, "device": device(), "peer": None, "absent": str(error)}
+        keep(absent, json_path=given.json, quick=True)
+        return
+    console.print(f"each arm in turn, {threads()} threads, the peer in {peer.folder}")
+    try:
+        found = measure(python)
+    except ArmError as error:
+        raise SystemExit(f"stopped: {error}") from error
+    path = keep(found, json_path=given.json, quick=given.quick)
+    show(found)
+    console.print(f"kept in {path}" if path else "not kept: give --json OUT")

@@ -118,7 +118,7 @@ def test_an_adapter_is_not_measured_on_another_base(story: Seams) -> None:
     card = demo("witty").card
     other = card.model_copy(update={"base_hash": "1" * 64, "adapter_hash": "2" * 64})
     with pytest.raises(AdapterError, match="was trained on tiny"):
-        evaluated(models.tiny_base(), other, story.workspace, Show())
+        evaluated(models.tiny_base(), {"witty": other}, story.workspace, Show())
 
 
 def test_an_adapter_that_was_changed_on_disk_is_not_measured(story: Seams) -> None:

@@ -1,4 +1,4 @@
-"""What every arm measures of itself, the same way in every environment: needs transformers alone."""
+"""What every arm measures of itself, the same way in every environment, mien or not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 _SHOWN = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "mien")
@@ -35,11 +37,45 @@ class Clock(TrainerCallback):
             "tokens": tokens,
             "tokens_per_second": round(tokens / self.wall, 2),
             "tokens_per_cpu_second": round(tokens / self.cpu, 2),
+            **self.costs(),
+        }
+
+    def costs(self) -> dict[str, Any]:
+        """Of the loop, whatever it counts."""
+        return {
             "training_seconds": round(self.wall, 2),
             "cpu_seconds": round(self.cpu, 2),
             "peak_memory_mb": round(self.peak, 1),
             "steps": self.steps,
         }
+
+
+class Stopwatch:
+    """Wall and processor time within its `with` blocks, added up."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+
+    def __enter__(self) -> None:
+        self.wall -= time.perf_counter()
+        self.cpu -= time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter()
+        self.cpu += time.process_time()
+
+
+def shake(adapter: Path, size: float) -> None:
+    """Draw the second matrices of a fresh adapter, which are 0, as if it had been trained.
+
+    From an adapter that changes nothing, policy and reference are one, and an error could hide.
+    """
+    path, draw = adapter / "adapter_model.safetensors", torch.Generator().manual_seed(0)
+    tensors = load_file(path)
+    for name in sorted(tensors):
+        if ".lora_B." in name:
+            tensors[name].normal_(std=size, generator=draw)
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def peak_memory_mb() -> float:

@@ -6,6 +6,7 @@ result is there, so a second run only shows it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,24 +64,32 @@ def demo(
     )
 
     # 4. Proof on held-out prompts, against the bare base and against a system prompt alone.
-    evaluation, page = evaluated(base, card, workspace, show)
+    evaluation, page = evaluated(base, {persona.name: card}, workspace, show)
     return Story(card, evaluation, page)
 
 
-def evaluated(base: Base, card: Card, workspace: Workspace, show: Show) -> tuple[Evaluation, Path]:
-    """The evaluation of an adapter and its report page; measured once, then read from disk."""
-    persona = persona_of(workspace, card)
-    asked = [persona.digest(), card.adapter_hash, SAMPLING.model_dump(), SEEDS]
-    folder = workspace.reports / f"{card.run}-{digest(asked)[:8]}"
+def evaluated(
+    base: Base, cards: Mapping[str, Card], workspace: Workspace, show: Show
+) -> tuple[Evaluation, Path]:
+    """The evaluation of adapters, of which the last is judged, and its report page.
+
+    It is measured once, then read from disk.
+    """
+    judged = [*cards.values()][-1]
+    persona = persona_of(workspace, judged)
+    adapters = {name: card.adapter_hash for name, card in cards.items()}
+    asked = [persona.digest(), adapters, SAMPLING.model_dump(), SEEDS]
+    folder = workspace.reports / f"{judged.run}-{digest(asked)[:8]}"
     found, page = folder / "evaluation.json", folder / "report.html"
     if not found.exists():
-        attach(base, card, adapter_folder(workspace, card))
+        for card in cards.values():
+            attach(base, card, adapter_folder(workspace, card))
         evaluation = evaluate(
             base,
             persona,
-            card,
+            cards,
             embedder=Embedder.load(report=show.say),
-            run_folder=workspace.runs / card.run,
+            run_folder=workspace.runs / judged.run,
             stage=show.begin,
             advance=show.advance,
         )

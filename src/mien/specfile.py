@@ -87,7 +87,7 @@ def validate(value: Mapping[str, Any], model: type[Model], *, source: str) -> Mo
 
 
 def _help(model: type[BaseModel]) -> str:
-    return f"`{model.model_config.get('title') or model.__name__} schema`"
+    return f"`{model.model_config.get('title') or f'mien {model.__name__.lower()}'} schema`"
 
 
 def _line(problem: Any, model: type[BaseModel]) -> str:

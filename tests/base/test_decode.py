@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.stats import chi2
 from torch import Tensor
 
-from mien.base.decode import generate, steps, stream
+from mien.base.decode import continued, generate, steps, stream
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from mien.chat import Sampling
@@ -179,6 +180,46 @@ def test_a_reply_may_be_empty() -> None:
     assert reply_of(saying([]), GREEDY) == []
 
 
+@pytest.mark.parametrize("stop", [0, 2])
+def test_the_token_that_ends_a_reply_is_told_where_it_is_asked_for(stop: int) -> None:
+    found = list(steps(saying([7, 8, stop, 9]), [([5], 0)], GREEDY, with_stop=True))
+    assert found == [[(0, 7)], [(0, 8)], [(0, stop)]]
+
+
+def test_a_reply_that_is_cut_has_no_token_that_ends_it() -> None:
+    sampling = GREEDY.model_copy(update={"max_tokens": 2})
+    (reply,) = continued(saying([7, 8, 9]), [[5]], sampling, seeds=[0], with_stop=True)
+    assert reply == [7, 8]
+
+
+def test_replies_with_their_ends_are_those_without_and_one_token_more(tiny_base: Base) -> None:
+    asked, stop = [tiny_base.renderer.prompt(talk) for talk in TALKS], tiny_base.renderer.stop_ids
+    seeds = range(100, 100 + len(TALKS))
+    whole = continued(tiny_base, asked, WILD, seeds=seeds, with_stop=True)
+    ended = [reply[-1] in stop for reply in whole]
+    assert 3 <= sum(ended) < len(TALKS), "some must end, and some be cut"
+    assert all(end or len(reply) == WILD.max_tokens for reply, end in zip(whole, ended, strict=True))
+    plain = [reply[:-1] if end else reply for reply, end in zip(whole, ended, strict=True)]
+    assert continued(tiny_base, asked, WILD, seeds=seeds, batch=3) == plain
+    assert not any(stop & set(reply) for reply in plain)
+
+
+def test_progress_counts_a_row_once_also_where_its_end_is_told(tiny_base: Base) -> None:
+    told: list[tuple[int, int]] = []
+    rows = [[5], [6, 7], [5], [8]]
+    replies = continued(
+        tiny_base,
+        rows,
+        WILD,
+        seeds=range(4),
+        batch=3,
+        with_stop=True,
+        progress=lambda *step: told.append(step),
+    )
+    assert sum(tokens for tokens, _ in told) == sum(map(len, replies))
+    assert sum(ended for _, ended in told) == 4
+
+
 def frequencies(scores: Sequence[float], sampling: Sampling, draws: int = 4000) -> list[float]:
     """Shares of the first token over many rows, each with a seed of its own. Ids begin at 10."""
     base = scripted(lambda *_: [-1e9] * 10 + list(scores))
@@ -191,7 +232,7 @@ def frequencies(scores: Sequence[float], sampling: Sampling, draws: int = 4000) 
 LOGITS = [math.log(0.1), math.log(0.6), math.log(0.3)]  # p = 0.1, 0.6, 0.3
 
 
-def drawn(**options: float) -> Sampling:
+def drawn(**options: float | None) -> Sampling:
     return Sampling(**{"temperature": 1, "top_p": 1, "top_k": 50, "repetition_penalty": 1} | options)
 
 
@@ -210,6 +251,9 @@ def drawn(**options: float) -> Sampling:
         # the likeliest two of three hold 2/3 and 1/3 between them: 0.66 keeps the first only
         (drawn(top_k=2, top_p=0.66), [0, 1, 0]),
         (drawn(top_k=10**6), [0.1, 0.6, 0.3]),
+        (drawn(top_k=None), [0.1, 0.6, 0.3]),
+        (drawn(top_k=None, temperature=0.5), [0.0217, 0.7826, 0.1957]),
+        (drawn(top_k=None, top_p=0.7), [0, 2 / 3, 1 / 3]),
         (drawn(temperature=0), [0, 1, 0]),
     ],
     ids=str,
@@ -217,6 +261,22 @@ def drawn(**options: float) -> Sampling:
 def test_tokens_are_drawn_with_the_right_frequency(sampling: Sampling, expected: list[float]) -> None:
     # Standard error of a share at n = 4000 is at most 0.008; four of them.
     assert frequencies(LOGITS, sampling) == pytest.approx(expected, abs=0.032)
+
+
+@torch.no_grad()
+def test_all_of_a_models_distribution_is_drawn_from_by_its_softmax(tiny_base: Base) -> None:
+    prompt, draws = tiny_base.renderer.prompt(TALKS[1]), 6000
+    sampling = drawn(top_k=None).model_copy(update={"max_tokens": 1})
+    rows = [(prompt, seed) for seed in range(draws)]
+    ((*step,),) = steps(tiny_base, rows, sampling, with_stop=True)
+    seen = torch.bincount(torch.tensor([token for _, token in step]), minlength=300).double()
+    logits = tiny_base.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+    wanted = draws * logits.double().softmax(-1)
+    rare = wanted < 5  # all together one cell, as the chi-squared approximation asks
+    seen, wanted = (torch.cat([each[~rare], each[rare].sum()[None]]) for each in (seen, wanted))
+    assert len(wanted) > 5 and wanted[-1] > 5
+    distance = float(((seen - wanted) ** 2 / wanted).sum())
+    assert chi2.sf(distance, df=len(wanted) - 1) > 1e-3
 
 
 def test_equal_scores_do_not_all_fall_to_one_token() -> None:

@@ -318,6 +318,104 @@ def test_a_model_without_linear_layers_is_refused() -> None:
         Adapters(gpt2, gpt2.lm_head)
 
 
+def filled(base: Base, name: str, config: LoraConfig = SHAPE, seed: int = 0) -> str:
+    """An adapter with values in it."""
+    base.adapters.create(name, config, seed=seed)
+    models.shake(base.adapters, name, seed=seed)
+    return name
+
+
+def test_a_copy_does_what_its_source_does_and_goes_its_own_way(base: Base) -> None:
+    filled(base, "source")
+    base.adapters.rescale("source", 1.5)
+    before = {key: value.clone() for key, value in base.adapters.tensors("source").items()}
+    base.adapters.copy("source", "copy")
+    assert base.adapters.configs["copy"] == base.adapters.configs["source"]
+    with base.adapters.use("source"):
+        expected = logits(base.model)
+    with base.adapters.use("copy"):
+        assert torch.equal(logits(base.model), expected)
+    models.shake(base.adapters, "copy", seed=9)
+    base.adapters.rescale("copy", 2.0)
+    assert all(torch.equal(value, before[key]) for key, value in base.adapters.tensors("source").items())
+    base.adapters.drop("copy")
+    with base.adapters.use("source"):
+        assert torch.equal(logits(base.model), expected)
+
+
+def test_a_copy_can_be_trained_where_its_source_is_frozen(base: Base) -> None:
+    filled(base, "source")
+    base.model.requires_grad_(False)
+    base.adapters.copy("source", "copy")
+    assert all(matrix.requires_grad for matrix in base.adapters.parameters("copy"))
+    assert not any(matrix.requires_grad for matrix in base.adapters.parameters("source"))
+
+
+def test_the_average_adds_the_mean_of_what_each_adds(base: Base) -> None:
+    # Of different rank and scale, which a mean of the matrices themselves would get wrong.
+    shapes = (LoraConfig(4, 12), LoraConfig(2, 2), LoraConfig(3, 12))
+    names = [filled(base, f"member {seed}", shape, seed) for seed, shape in enumerate(shapes)]
+    base.adapters.average(names, "mean")
+    assert base.adapters.configs["mean"].r == 9
+    generator = torch.Generator().manual_seed(0)
+    for layer in base.adapters.layers.values():
+        x = torch.randn(5, layer.weight.shape[1], generator=generator)
+        with torch.no_grad():
+            bare = layer(x)
+            parts = [output(layer, name, x) - bare for name in names]
+            torch.testing.assert_close(output(layer, "mean", x) - bare, sum(parts) / 3)
+    assert (parts[0] - parts[1]).abs().max() > 0.1
+
+
+def output(layer: LoraLinear, name: str, x: Tensor) -> Tensor:
+    layer.active = name
+    try:
+        return torch.as_tensor(layer(x))
+    finally:
+        layer.active = None
+
+
+def test_an_average_is_saved_and_comes_back(base: Base, tmp_path: Path) -> None:
+    base.adapters.average([filled(base, "a", seed=1), filled(base, "b", seed=2)], "mean")
+    base.adapters.save("mean", tmp_path, base="tiny")
+    base.adapters.load("again", tmp_path)
+    with base.adapters.use("mean"):
+        expected = logits(base.model)
+    with base.adapters.use("again"):
+        assert torch.equal(logits(base.model), expected)
+
+
+def test_restoring_puts_every_bit_back_into_the_same_parameters(base: Base) -> None:
+    filled(base, "x")
+    matrices = list(base.adapters.parameters("x"))
+    kept = {key: value.clone() for key, value in base.adapters.tensors("x").items()}
+    with base.adapters.use("x"):
+        expected = logits(base.model)
+        models.shake(base.adapters, "x", seed=7)
+        assert not torch.equal(logits(base.model), expected)
+        base.adapters.restore("x", kept)
+        assert torch.equal(logits(base.model), expected)
+    assert all(torch.equal(value, kept[key]) for key, value in base.adapters.tensors("x").items())
+    after = list(base.adapters.parameters("x"))
+    assert all(one is other for one, other in zip(after, matrices, strict=True))
+    assert all(matrix.requires_grad for matrix in matrices)
+
+
+def test_copies_and_averages_are_refused_where_a_name_is_unknown_or_taken(base: Base) -> None:
+    adapters = base.adapters
+    filled(base, "a")
+    for unknown in (
+        lambda: adapters.copy("nobody", "b"),
+        lambda: adapters.average(["a", "nobody"], "b"),
+        lambda: adapters.restore("nobody", {}),
+    ):
+        with pytest.raises(AdapterError, match="No adapter 'nobody'"):
+            unknown()
+    for taken in (lambda: adapters.copy("a", "a"), lambda: adapters.average(["a"], "a")):
+        with pytest.raises(AdapterError, match="'a' is loaded already"):
+            taken()
+
+
 def test_read_folder_needs_no_model(folder: Path) -> None:
     config, tensors = read_folder(folder)
     assert (config, config.scale, len(tensors)) == (SHAPE, 3.0, 28)

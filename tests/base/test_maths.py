@@ -1,4 +1,4 @@
-"""The two kernels against what they stand for, in value and gradient."""
+"""The kernels against what they stand for, in value and gradient."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mien.base import maths
-from mien.base.flat import Flat
-from mien.base.maths import block_attention, token_nll
+from mien.base.flat import Block, Flat
+from mien.base.maths import block_attention, token_kl, token_nll, token_nll_entropy
 from mien.base.model import Base
 
 SEQUENCES = ([5, 6, 7], list(range(10, 33)), [40], [50, 51, 52, 53, 54, 55, 56])
@@ -35,7 +35,7 @@ def flat_hidden(base: Base, sequences: tuple[list[int], ...]) -> tuple[Tensor, .
             use_cache=False,
             blocks=flat.blocks,
         )
-    return out.last_hidden_state[0].split(list(flat.blocks))
+    return out.last_hidden_state[0].split([block.length for block in flat.blocks])
 
 
 @pytest.mark.parametrize("name", ["tiny_base", "tiny_gemma"])
@@ -73,16 +73,31 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: 
 @pytest.mark.parametrize("scale", [None, 0.3])
 def test_block_attention_equals_softmax_written_out(window: int | None, scale: float | None) -> None:
     torch.manual_seed(0)
-    blocks = (4, 1, 7)
+    lengths = [4, 1, 7]
+    blocks = [Block(length) for length in lengths]
     q, k, v = torch.randn(1, 6, 12, 8), torch.randn(1, 2, 12, 8), torch.randn(1, 2, 12, 8)
     ours, weights = block_attention(
         nn.Identity(), q, k, v, None, blocks=blocks, scaling=scale, sliding_window=window
     )
     wide = [each[0].repeat_interleave(3, dim=0) for each in (k, v)]
-    parts = zip(*(each.split(list(blocks), dim=1) for each in (q[0], *wide)), strict=True)
+    parts = zip(*(each.split(lengths, dim=1) for each in (q[0], *wide)), strict=True)
     expected = torch.cat([plain_attention(*part, window, scale) for part in parts], dim=1)
     torch.testing.assert_close(ours[0].transpose(0, 1), expected)
     assert weights is None
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 50])
+def test_a_branch_attends_to_its_trunk_and_to_itself_as_if_it_stood_alone(window: int | None) -> None:
+    torch.manual_seed(0)
+    block, branches = Block(4, (3, 1, 5)), ([4, 5, 6], [7], [8, 9, 10, 11, 12])
+    q, k, v = (torch.randn(1, 2, block.length, 8) for _ in range(3))
+    ours, _ = block_attention(nn.Identity(), q, k, v, None, blocks=[block], sliding_window=window)
+    ours = ours[0].transpose(0, 1)
+    for branch in branches:
+        alone = [each[0][:, [0, 1, 2, 3, *branch]] for each in (q, k, v)]
+        expected = plain_attention(*alone, window, None)
+        torch.testing.assert_close(ours[:, :4], expected[:, :4])
+        torch.testing.assert_close(ours[:, branch], expected[:, 4:])
 
 
 def test_the_models_own_attention_is_back_after_a_blockwise_pass(tiny_base: Base) -> None:
@@ -169,3 +184,98 @@ def test_nothing_to_learn_gives_an_empty_answer() -> None:
     nll = token_nll(hidden, torch.randn(9, 4), torch.empty(0, dtype=torch.long))
     nll.sum().backward()
     assert nll.shape == (0,)
+
+
+def both_and_slope(
+    hidden: Tensor, weight: Tensor, targets: Tensor, of_nll: Tensor, of_entropy: Tensor
+) -> list[Tensor]:
+    """Value of both, and the gradient where both are wanted."""
+    hidden = hidden.clone().requires_grad_()
+    nll, entropy = token_nll_entropy(hidden, weight, targets)
+    (slope,) = torch.autograd.grad([nll, entropy], hidden, [of_nll, of_entropy])
+    return [nll.detach(), entropy.detach(), slope]
+
+
+def by_autograd(
+    hidden: Tensor, weight: Tensor, targets: Tensor, of_nll: Tensor, of_entropy: Tensor
+) -> list[Tensor]:
+    hidden = hidden.clone().requires_grad_()
+    logp = (hidden @ weight.t()).log_softmax(-1)
+    nll, entropy = -logp.gather(1, targets[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
+    (slope,) = torch.autograd.grad([nll, entropy], hidden, [of_nll, of_entropy])
+    return [nll.detach(), entropy.detach(), slope]
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(1, 9), d=st.integers(1, 6), vocabulary=st.integers(1, 40), seed=st.integers(0, 99))
+def test_entropy_equals_its_definition_in_value_and_gradient(
+    n: int, d: int, vocabulary: int, seed: int
+) -> None:
+    *parts, upstream = sample(n, d, vocabulary, seed)
+    for of_nll, of_entropy in ((upstream, upstream.flip(0)), (0 * upstream, upstream)):
+        ours = both_and_slope(*parts, of_nll, of_entropy)
+        for found, expected in zip(ours, by_autograd(*parts, of_nll, of_entropy), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_entropy_of_three_words_worked_by_hand() -> None:
+    # p = 1/8, 2/8, 5/8: H = (ln 8 + 2 (ln 8 - ln 2) + 5 (ln 8 - ln 5)) / 8.
+    weight = torch.tensor([[0.0], [math.log(2)], [math.log(5)]])
+    _, entropy = token_nll_entropy(torch.ones(1, 1), weight, torch.tensor([0]))
+    expected = (math.log(8) + 2 * math.log(4) + 5 * math.log(8 / 5)) / 8
+    assert entropy.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_entropy_it_is_nought_and_the_rest_is_the_same() -> None:
+    hidden, weight, targets, upstream = sample(7, 5, 30)
+    nll, entropy = token_nll_entropy(hidden, weight, targets, with_entropy=False)
+    assert not entropy.any()
+    assert torch.equal(nll, token_nll_entropy(hidden, weight, targets)[0])
+    zero = torch.zeros(7)
+    expected = nll_and_slope(hidden, weight, targets, upstream)[1]
+    assert torch.equal(both_and_slope(hidden, weight, targets, upstream, zero)[2], expected)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 6, 7, 100])
+def test_where_the_chunks_end_changes_neither_entropy_nor_divergence(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *parts, upstream = sample(7, 5, 30)
+    other = sample(7, 5, 30, seed=1)[0]
+    whole, apart = both_and_slope(*parts, upstream, upstream), token_kl(parts[0], other, parts[1])
+    monkeypatch.setattr(maths, "_CHUNK_BYTES", rows * 4 * 30)
+    for ours, expected in zip(both_and_slope(*parts, upstream, upstream), whole, strict=True):
+        torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(token_kl(parts[0], other, parts[1]), apart)
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(0, 9), d=st.integers(1, 6), vocabulary=st.integers(1, 40), seed=st.integers(0, 99))
+def test_divergence_equals_its_definition_and_is_never_negative(
+    n: int, d: int, vocabulary: int, seed: int
+) -> None:
+    hidden, weight, *_ = sample(n, d, vocabulary, seed)
+    other = sample(n, d, vocabulary, seed + 1)[0]
+    p, q = ((each.double() @ weight.double().t()).softmax(-1) for each in (hidden, other))
+    found = token_kl(hidden, other, weight)
+    torch.testing.assert_close(found, (p * (p / q).log()).sum(-1).float(), atol=1e-5, rtol=1e-5)
+    assert (found >= -1e-6).all()
+
+
+def test_the_divergence_of_two_coins_worked_by_hand() -> None:
+    # p = 3/4, 1/4 and q = 1/2, 1/2: KL(p || q) = 3/4 ln 3/2 + 1/4 ln 1/2,
+    # and the other way round KL(q || p) = 1/2 ln 2/3 + 1/2 ln 2.
+    weight = torch.tensor([[math.log(3)], [0.0]])
+    p, q = torch.ones(1, 1), torch.zeros(1, 1)
+    there, back = (float(token_kl(*each, weight)) for each in ((p, q), (q, p)))
+    assert there == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), abs=1e-6)
+    assert back == pytest.approx(0.5 * math.log(2 / 3) + 0.5 * math.log(2), abs=1e-6)
+
+
+def test_what_is_the_same_does_not_diverge() -> None:
+    hidden, weight, *_ = sample(6, 4, 30)
+    assert not token_kl(hidden, hidden, weight).any()
+    # A shift of all logits alike changes no distribution.
+    shift = torch.cat([weight, torch.ones(30, 1)], dim=1)
+    apart = token_kl(*(torch.cat([hidden, torch.full((6, 1), c)], dim=1) for c in (0.0, 5.0)), shift)
+    assert apart.abs().max() < 1e-5

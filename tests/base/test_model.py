@@ -38,16 +38,6 @@ def plain_nll(base: Base, prompt: list[int], completion: list[int]) -> list[floa
     return [-float(row[token]) for row, token in zip(rows, completion, strict=True)]
 
 
-def test_a_flat_batch_says_what_is_learnt_and_whose_it_is() -> None:
-    flat = Flat.of(PAIRS[:2])
-    assert flat.tokens.tolist() == [3, 4, 5, 6, 7, 8, 9, 10, 11]
-    assert flat.positions.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
-    assert flat.blocks == (5, 4)
-    assert flat.index.tolist() == [2, 3, 5, 6, 7]
-    assert flat.targets.tolist() == [6, 7, 9, 10, 11]
-    assert flat.owner.tolist() == [0, 0, 1, 1, 1]
-
-
 def test_a_flat_batch_may_have_nothing_to_learn(tiny_base: Base) -> None:
     flat = Flat.of([([3, 4], [])])
     assert tiny_base.nll(flat).shape == (0,)

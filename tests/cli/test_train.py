@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from mien.data.formats import write_examples
 from mien.registry.cards import cards
 from mien.schema import Example
 from mien.train import run as training
-from mien.train.recipe import SftRecipe
+from mien.train.recipe import RECIPES, SftRecipe, load_recipe, recipe_of
 from tests.cli.running import run
 from tests.seams import HELD, TRAINED, Seams
+from tests.train.pairs import PAIRS, write_pairs
 
 SHORT = ("train", "sft", "--persona", "witty", "--epochs", "1", "--batch-size", "8")
 
@@ -36,7 +38,7 @@ def test_it_trains_and_says_where_the_adapter_is(story: Seams) -> None:
     assert "mien eval --persona witty" in result.stdout
     assert card.validation_loss is not None
     assert f"validation loss {card.validation_loss}" in result.stderr
-    assert "training witty ..." in result.stderr
+    assert f"training witty on {TRAINED} replies ..." in result.stderr
 
 
 def test_the_second_time_it_says_that_it_is_there(story: Seams, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,8 +79,8 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(story: Seams) -> No
         mode="json"
     )
     said = unbroken(facts)
-    assert f"examples {TRAINED} to train on, {HELD} held out" in said
-    assert "left out 0 over 1024 tokens" in said
+    assert f"to learn from {TRAINED} replies, {HELD} rows held out" in said
+    assert "left out 0 over the most tokens" in said
     assert "steps at most 1" in said
     assert "would be written" in said and "about" in said
     assert not story.workspace.root.exists()
@@ -89,7 +91,7 @@ def test_a_dry_run_counts_what_is_too_long(story: Seams, tmp_path: Path) -> None
     path.write_text("persona: witty\nmax_length: 16\n")
     result = run("train", str(path), "--dry-run")
     assert result.exit_code == 2
-    assert "examples are over 16 tokens" in result.stderr
+    assert "rows are over 16 tokens" in result.stderr
 
 
 def test_a_dry_run_of_a_finished_run_says_so(story: Seams) -> None:
@@ -126,12 +128,19 @@ def test_ctrl_c_is_one_line_with_the_step_and_the_next_run_goes_on(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("train", "dpo", "--persona", "witty"), "'dpo' is neither a stage nor a recipe file"),
+        (("train", "rlhf", "--persona", "witty"), "'rlhf' is neither a stage nor a recipe file"),
         (("train", "sft"), "No persona is given"),
         (("train", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("train", "sft", "--persona", "captain"), "captain"),
         (("train", "sft", "--persona", "witty", "--epochs", "0"), "epochs: input should be greater"),
         (("train", "sft", "--persona", "witty", "--data", "no.jsonl"), "no.jsonl: no such file"),
+        ((*SHORT, "--members", "2"), "Only reward models have `--members`"),
+        ((*SHORT, "--set", "dose"), "--set dose: not KEY=VALUE"),
+        ((*SHORT, "--set", "=2"), "--set =2: not KEY=VALUE"),
+        ((*SHORT, "--set", "doze=2"), "doze: unknown key; did you mean `dose`?"),
+        ((*SHORT, "--set", "lora.rank=2"), "lora.rank: unknown key"),
+        ((*SHORT, "--steps", "3"), "steps: unknown key"),
+        ((*SHORT, "--from", "fresh"), "start: unknown key"),
     ],
 )
 def test_bad_input_is_told_with_what_to_do(story: Seams, arguments: tuple[str, ...], says: str) -> None:
@@ -141,15 +150,115 @@ def test_bad_input_is_told_with_what_to_do(story: Seams, arguments: tuple[str, .
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says", "fix"),
+    [
+        (("dpo",), "no trained adapter of 'witty'", "mien train sft --persona witty"),
+        (("dpo", "--from", "nobody"), "no trained adapter of 'nobody'", "mien train"),
+        (("ppo", "--from", "fresh"), "no reward model of 'witty'", "mien train reward --persona witty"),
+    ],
+)
+def test_what_a_run_is_to_start_from_or_be_paid_by_must_be_there(
+    story: Seams, arguments: tuple[str, ...], says: str, fix: str
+) -> None:
+    result = run("train", *arguments, "--persona", "witty")
+    assert result.exit_code == 1
+    assert says in unbroken(result.stderr) and fix in unbroken(result.stderr)
+    assert not story.workspace.runs.exists()
+
+
 def test_bad_input_is_found_before_the_base_is_loaded(story: Seams) -> None:
     run("train", "sft", "--persona", "witty", "--epochs", "0")
     assert story.loaded == []
 
 
+def resolved(output: str) -> dict[str, Any]:
+    """The recipe that a dry run prints first."""
+    found: dict[str, Any] = yaml.safe_load(output.partition("─")[0])
+    return found
+
+
+def test_any_key_is_set_and_one_inside_another_with_a_dot(story: Seams) -> None:
+    result = run(
+        *(*SHORT, "--dry-run", "--set", "dose=1.7", "--set", "lora.r=2", "--set", "keep=best"),
+        *("--set", "lora.alpha=8", "--set", "checkpointing=true"),
+        width=200,
+    )
+    assert result.exit_code == 0, result.output
+    recipe = resolved(result.stdout)
+    assert recipe["lora"] == {"r": 2, "alpha": 8.0}
+    assert (recipe["dose"], recipe["keep"], recipe["checkpointing"]) == (1.7, "best", True)
+
+
+def test_what_is_set_replaces_one_key_of_a_file_and_leaves_its_neighbours(
+    story: Seams, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("persona: calm\nlora: {r: 2, alpha: 4}\n")
+    result = run("train", str(path), "--set", "lora.r=3", "--dry-run", width=200)
+    assert resolved(result.stdout)["lora"] == {"r": 3, "alpha": 4.0}
+
+
+def test_a_run_on_preferences_starts_from_the_newest_sft_run_or_from_the_one_that_is_named(
+    story: Seams, tmp_path: Path
+) -> None:
+    pairs = str(write_pairs(tmp_path / "pairs.jsonl"))
+    for seed in ("1", "2"):
+        assert run(*SHORT, "--seed", seed).exit_code == 0
+    first, newest = cards(story.workspace)
+    dry = ("train", "dpo", "--persona", "witty", "--data", pairs, "--dry-run")
+    said = run(*dry, width=200)
+    assert f"starts from {newest.run}" in unbroken(said.stdout)
+    assert "pairs" in said.stdout and resolved(said.stdout)["start"] is None
+    assert f"starts from {first.run}" in unbroken(run(*dry, "--from", first.run, width=200).stdout)
+    fresh = run(*dry, "--from", "fresh", "--anchor", "base", width=200)
+    assert fresh.exit_code == 0 and "starts from" not in fresh.stdout
+    assert resolved(fresh.stdout)["anchor"] == "base"
+
+
+def test_a_persona_of_ones_own_goes_by_its_name_and_not_by_its_file(
+    story: Seams, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    text = (files("mien.persona") / "library" / "witty.yaml").read_text(encoding="utf-8")
+    path.write_text(text.replace("name: witty", "name: captain"), encoding="utf-8")
+    pairs = str(write_pairs(tmp_path / "pairs.jsonl"))
+    rows = tmp_path / "rows.jsonl"
+    write_examples(rows, [Example.of(f"question {n}", "a reply") for n in range(9)])
+    mine = ("--persona", str(path))
+    assert run("train", "sft", *mine, "--data", str(rows), "--epochs", "1").exit_code == 0
+    (card,) = cards(story.workspace)
+    assert card.persona == "captain"
+    result = run("train", "dpo", *mine, "--data", pairs, "--dry-run", width=200)
+    assert result.exit_code == 0, result.output
+    assert f"starts from {card.run}" in unbroken(result.stdout)
+
+
+def test_members_of_an_ensemble_differ_by_their_seed(story: Seams, tmp_path: Path) -> None:
+    pairs = str(write_pairs(tmp_path / "pairs.jsonl"))
+    reward = ("train", "reward", "--persona", "witty", "--data", pairs, "--seed", "4")
+    result = run(*reward, "--members", "2", "--set", "lora.r=2")
+    assert result.exit_code == 0, result.output
+    found = cards(story.workspace)
+    assert sorted(card.seed for card in found) == [4, 5]
+    assert {card.stage for card in found} == {"reward"}
+    assert all(f"mien reward score --run {card.run}" in unbroken(result.stdout) for card in found)
+    assert len({card.adapter_hash for card in found}) == 2
+    assert found[0].examples <= len(PAIRS)
+
+
+@pytest.mark.parametrize("stage", RECIPES)
+def test_a_new_recipe_of_every_stage_checks_and_is_the_defaults(stage: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    assert run("recipe", "new", "calm", str(path), "--stage", stage).exit_code == 0
+    assert load_recipe(path) == recipe_of({"stage": stage, "persona": "calm"}, source="here")
+    assert run("recipe", "check", str(path)).exit_code == 0
+
+
 def test_a_new_recipe_has_every_key_and_checks_and_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     assert run("recipe", "new", "calm", str(path)).exit_code == 0
-    assert SftRecipe.load(path) == SftRecipe(persona="calm")
+    assert load_recipe(path) == SftRecipe(persona="calm")
     text = path.read_text()
     assert all(f"\n{key}:" in f"\n{text}" for key in SftRecipe.model_fields)
     assert "# rank" in text or "# most passes over the data" in text
@@ -169,7 +278,7 @@ def test_check_reports_every_mistake_and_an_unknown_persona(tmp_path: Path) -> N
     assert "captain" in run("recipe", "check", str(path)).stderr
 
 
-def test_the_schema_is_json_and_knows_every_key() -> None:
-    schema = json.loads(run("recipe", "schema").stdout)
-    assert set(schema["properties"]) == set(SftRecipe.model_fields)
-    assert schema["required"] == ["persona"]
+def test_the_schema_is_json_and_knows_every_stage_and_key() -> None:
+    known = json.loads(run("recipe", "schema").stdout)["$defs"]
+    for kind in RECIPES.values():
+        assert set(known[kind.__name__]["properties"]) == set(kind.model_fields)

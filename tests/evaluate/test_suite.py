@@ -99,7 +99,7 @@ def found(rows: list[Parallel], told: Told, run_folder: Path) -> Evaluation:
     return evaluate(
         small(made.run),
         WITTY,
-        made,
+        {"witty": made},
         embedder=Words(),  # type: ignore[arg-type]
         sampling=SAMPLING,
         seeds=SEEDS,
@@ -124,7 +124,7 @@ def test_the_adapter_answers_under_itself_and_the_others_without(
     found: Evaluation, rows: list[Parallel]
 ) -> None:
     base = small(card().run)
-    for system in systems_of(WITTY, card()):
+    for system in systems_of(WITTY, {"witty": card()}):
         again = {
             (each.row.id, each.seed): each.text for each in answer(base, system, rows, SAMPLING, SEEDS)
         }
@@ -226,7 +226,7 @@ def test_without_an_adapter_base_and_prompt_are_compared(rows: list[Parallel]) -
     result = evaluate(
         small(),
         WITTY,
-        None,
+        {},
         embedder=Words(),  # type: ignore[arg-type]
         sampling=SAMPLING,
         seeds=(0,),
@@ -250,13 +250,13 @@ def test_bare_replies_are_of_training_prompts_made_once_and_kept(
 
 
 def test_the_system_prompt_is_part_of_what_the_prompt_system_is_given() -> None:
-    base, prompt = systems_of(WITTY, None)
+    base, prompt = systems_of(WITTY, {})
     assert base == System("base") and prompt.adapter is None
     assert [m.role for m in base.conversation("hi")] == ["user"]
     assert prompt.conversation("hi")[0].content == WITTY.system_prompt.strip()
     name, prompted = card().run, card(under_prompt=True)
-    assert systems_of(WITTY, card())[2] == System("witty", adapter=name)
-    assert systems_of(WITTY, prompted)[2] == System("witty", name, WITTY.system_prompt.strip())
+    assert systems_of(WITTY, {"witty": card()})[2] == System("witty", adapter=name)
+    assert systems_of(WITTY, {"witty": prompted})[2] == System("witty", name, WITTY.system_prompt.strip())
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_an_echo_is_nobodys_voice(rows: list[Parallel], monkeypatch: pytest.Monk
     found = evaluate(
         small(),
         WITTY,
-        None,
+        {},
         embedder=Words(),
         sampling=SAMPLING,
         seeds=SEEDS,

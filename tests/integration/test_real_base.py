@@ -62,7 +62,7 @@ def test_two_steps_on_six_rows_lower_their_loss(smollm: Base) -> None:
         optimizer = torch.optim.AdamW(list(smollm.adapters.parameters("moment")), lr=2e-3)
         losses = list[float]()
         for _ in range(3):
-            loss = sft(batch)
+            loss = sft(batch).value
             losses.append(float(loss.detach()))
             optimizer.zero_grad()
             loss.backward()

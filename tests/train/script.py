@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mien.base import model
 from mien.base.machine import Machine
-from mien.train import run
+from mien.train import plan, run
 from mien.train.loop import Interrupted
 from tests.train.builders import planned
 
@@ -22,7 +22,7 @@ _PAUSE = 0.03  # so that whoever reads the lines can act before the next
 
 def main(folder: str, settings: str) -> None:
     """Train, and say how it ended."""
-    for module in (run, model):
+    for module in (plan, model):
         module.probe = lambda: Machine("cpu", 1, 50.0, None, None)  # type: ignore[attr-defined]
     try:
         card = run.train(planned(Path(folder), **json.loads(settings)), progress=tell)

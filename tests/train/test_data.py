@@ -35,6 +35,10 @@ def from_file(folder: Path, rows: list[Example], **changes: object) -> Dataset:
     return load_dataset(recipe, find("witty"))
 
 
+def of_length(most: int) -> SftRecipe:
+    return SftRecipe(persona="witty", max_length=most)
+
+
 @pytest.mark.parametrize("voice", VOICES)
 def test_the_built_in_data_are_the_personas_replies_of_the_right_splits(voice: str) -> None:
     found = load_dataset(SftRecipe(persona=voice), find(voice))
@@ -121,14 +125,14 @@ def test_conversations_that_use_tools_are_not_trained_on(tmp_path: Path) -> None
         Message(role="tool", content="12:00"),
         Message(role="assistant", content="Noon."),
     )
-    with pytest.raises(DataError, match="1 of 3 examples use tools") as caught:
+    with pytest.raises(DataError, match="1 of 3 rows use tools") as caught:
         from_records(tmp_path, Dialogue(messages=said), spoken("a", "b", "c", "d"))
     assert caught.value.fix
 
 
 def test_a_test_prompt_in_the_middle_of_a_dialogue_is_found(tmp_path: Path) -> None:
     asked = rows_of("test")[0].prompt
-    with pytest.raises(DataError, match="1 of 2 examples ask a test prompt"):
+    with pytest.raises(DataError, match="1 of 2 rows ask a test prompt"):
         from_records(tmp_path, spoken("Hello", "Hi.", asked, "Yes."))
 
 
@@ -168,7 +172,7 @@ def test_an_example_that_is_too_long_is_left_out_whole_and_counted(tiny_base: Ba
     short, long = Example.of("hello", "hi"), Example.of("hello", "the ship sails at dawn, " * 30)
     pair = list(tiny_base.renderer.example(short))
     data = Dataset("rows", (short, long, short), (long, short))
-    found = encode(tiny_base, data, max_length=64)
+    found = encode(tiny_base, data, of_length(64))
     assert found.train == [pair, pair] and found.validation == [pair]
     assert found.too_long == 2
     assert found.tokens == 2 * (len(pair[0]) + len(pair[1]))
@@ -179,14 +183,15 @@ def test_an_example_of_just_the_length_is_kept(tiny_base: Base) -> None:
     example = Example.of("hello", "hi")
     length = sum(map(len, tiny_base.renderer.example(example)))
     data = Dataset("rows", (example,), ())
-    assert encode(tiny_base, data, max_length=length).too_long == 0
-    with pytest.raises(DataError, match=f"all 1 examples are over {length - 1} tokens") as caught:
-        encode(tiny_base, data, max_length=length - 1)
+    assert encode(tiny_base, data, of_length(length)).too_long == 0
+    with pytest.raises(DataError, match=f"all 1 rows are over {length - 1} tokens") as caught:
+        encode(tiny_base, data, of_length(length - 1))
     assert "max_length" in caught.value.fix
 
 
 def test_what_is_learnt_is_the_reply_and_the_mark_that_ends_it(tiny_base: Base) -> None:
-    _, completion = encode(tiny_base, Dataset("x", (Example.of("a", "hello"),), ()), 64).train[0]
+    data = Dataset("x", (Example.of("a", "hello"),), ())
+    _, completion = encode(tiny_base, data, of_length(64)).train[0]
     assert tiny_base.tokenizer.decode(completion) == "hello<|im_end|>"
 
 
@@ -209,7 +214,7 @@ def talk(*replies: str) -> Dialogue:
 def test_a_dialogue_is_one_row_that_learns_what_its_examples_learn(make: Callable[[], Base]) -> None:
     base = make()
     examples = (*talk("hello", "fair", "the wind").examples(), *talk("at dawn").examples())
-    found = encode(base, Dataset("talks", tuple(examples), ()), max_length=256)
+    found = encode(base, Dataset("talks", tuple(examples), ()), of_length(256))
     pairs = [base.renderer.example(example) for example in examples]
     assert [len(row) for row in found.train] == [6, 2]
     assert found.examples == 4
@@ -222,7 +227,7 @@ def test_a_dialogue_is_one_row_that_learns_what_its_examples_learn(make: Callabl
 
 def test_the_preview_of_a_dialogue_marks_every_reply(tiny_base: Base) -> None:
     examples = tuple(talk("hello", "fair").examples())
-    (row,) = encode(tiny_base, Dataset("talk", examples, ()), max_length=256).train
+    (row,) = encode(tiny_base, Dataset("talk", examples, ()), of_length(256)).train
     shown = preview(tiny_base, row)
     marked = [shown.plain[span.start : span.end] for span in shown.spans if "green" in str(span.style)]
     assert "".join(marked) == "hello<|im_end|>fair<|im_end|>"

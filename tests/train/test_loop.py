@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from mien.base import model
 from mien.base.flat import Flat
@@ -27,7 +26,7 @@ from mien.base.model import Base
 from mien.errors import DivergedError, MienError, TrainError
 from mien.registry.cards import ADAPTER, CARD, Card
 from mien.train import run
-from mien.train.loop import CHECKPOINTS, METRICS, Interrupted, resumable
+from mien.train.loop import CHECKPOINTS, METRICS, Interrupted, Loss, resumable
 from mien.train.plan import Plan
 from mien.train.run import train
 from mien.train.sft import Sft
@@ -273,10 +272,12 @@ def test_a_loss_that_is_no_number_stops_training_and_keeps_what_was_good(
 ) -> None:
     real, calls = Sft.forward, list[int]()
 
-    def broken(self: Sft, batch: Flat) -> Tensor:
+    def broken(self: Sft, batch: Flat) -> Loss:
         calls.append(1)
         loss = real(self, batch)
-        return loss * float("nan") if self.training and len(calls) > where else loss
+        if self.training and len(calls) > where:
+            return replace(loss, value=loss.value * float("nan"))
+        return loss
 
     monkeypatch.setattr(Sft, "forward", broken)
     ready = planned(tmp_path)

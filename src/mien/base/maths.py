@@ -68,15 +68,13 @@ def block_attention(
 @lru_cache(maxsize=64)  # the layers of one pass ask for the same few
 def _mask(block: Block, window: int | None, device: torch.device) -> Tensor | None:
     """Which token (row) sees which (column), or None where plain causality says the same."""
-    windowed = window is not None and block.length > window
-    if not block.branches and not windowed:
+    if not block.branches and (window is None or block.length <= window):
         return None
     member = torch.tensor([0] * block.trunk + _numbered(block.branches), device=device)
     place = torch.tensor(_places(block), device=device)
     back = place[:, None] - place
     mine = (member == 0) | (member[:, None] == member)
-    seen = mine & (back >= 0)
-    return seen & (back < window) if windowed else seen
+    return mine & (back >= 0) & (back < (window or block.length))
 
 
 def _numbered(branches: Sequence[int]) -> list[int]:

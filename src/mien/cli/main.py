@@ -14,6 +14,8 @@ COMMANDS = {
     "data": Lazy("mien.cli.data:data", "Make, check and convert training data."),
     "recipe": Lazy("mien.cli.train:recipe", "Write and check training recipes."),
     "train": Lazy("mien.cli.train:train", "Train a persona's adapter on a base model."),
+    "leash": Lazy("mien.cli.leash:leash", "Show how far runs on preferences went, and for what."),
+    "reward": Lazy("mien.cli.reward:reward", "Score replies with finished reward models."),
     "chat": Lazy("mien.cli.chat:chat", "Talk to a persona."),
     "eval": Lazy("mien.cli.evaluate:evaluate", "Measure whether a personality holds."),
     "doctor": Lazy("mien.cli.doctor:doctor", "Check this machine, and say what to do."),

@@ -128,7 +128,14 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
         place = found
         for each in outer:
             place = place.setdefault(each, {})
-        place[last] = yaml.safe_load(value)
+            if not isinstance(place, dict):
+                raise InputError(f"--set {pair}: {each} has a value already.", fix="Give one of them.")
+        try:
+            place[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(
+                f"--set {pair}: {value!r} is not YAML.", fix="Quote it, or close its brackets."
+            ) from error
     return found
 
 
@@ -163,9 +170,7 @@ def _explain(ready: Plan, *, preview: bool) -> None:
     encoded, seconds = ready.encoded, ready.seconds()
     facts = table("", "")
     facts.show_header = False
-    what = {"sft": "examples", "ppo": "prompts"}.get(ready.recipe.stage, "pairs")
-    held = len(encoded.validation)
-    facts.add_row(what, f"{encoded.examples} to train on, {held} held out")
+    facts.add_row("to learn from", f"{ready.size}, {len(encoded.validation)} rows held out")
     facts.add_row("left out", f"{encoded.too_long} over the most tokens")
     facts.add_row("tokens an epoch", f"{encoded.tokens}, of which {encoded.learnt} are learnt")
     if ready.start:

@@ -277,6 +277,12 @@ def names_of(scores: Iterable[Score]) -> list[str]:
     return [name for name in MEANINGS if name in found] + [n for n in found if n not in MEANINGS]
 
 
+def _pairs(subject: str, differences: Iterable[Score]) -> list[str]:
+    """The comparisons that have a column: those of the judged system, or all if it has none."""
+    found = list(dict.fromkeys(gap.system for gap in differences))
+    return [pair for pair in found if pair.startswith(f"{subject} - ")] or found
+
+
 def outcome(gap: Score) -> str:
     """A paired difference in one word."""
     way, better = _side(gap.low, gap.high), meaning(gap.name).better
@@ -371,6 +377,7 @@ def render(evaluation: Evaluation) -> str:
         subject=subject_of(evaluation),
         meaning=meaning,
         names_of=names_of,
+        pairs_of=partial(_pairs, subject_of(evaluation)),
         outcome=outcome,
         largest=partial(_largest, evaluation),
         dots=partial(_dots, evaluation),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +85,7 @@ METHODS = {
 def evaluate(
     base: Base,
     persona: Persona,
-    card: Card | None,
+    cards: Mapping[str, Card],
     *,
     embedder: Embedder,
     sampling: Sampling = SAMPLING,
@@ -95,17 +95,17 @@ def evaluate(
     stage: Stage = lambda _name, _total: None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
-    """Measure base, system prompt and adapter on the held-out prompts.
+    """Measure base, system prompt and adapters on the held-out prompts.
 
     Args:
-        base: With the adapter attached under the card's run name, if there is a card.
+        base: With the adapters attached under their cards' run names.
         persona: Whose voice is intended; the corpus must have it.
-        card: Of the adapter, or None to compare only base and system prompt.
+        cards: Of the adapters, by the names that they go under; the last one is judged.
         embedder: For the content that is kept.
         sampling: The same for all systems.
         seeds: Each prompt is answered once per seed.
         rows: Held-out prompts; by default the corpus' test split.
-        run_folder: Of the adapter's run, for its training curves.
+        run_folder: Of the judged adapter's run, for its training curves.
         stage: Called with what comes next and how many replies it takes.
         advance: Called with the number of replies as they come.
     """
@@ -118,7 +118,7 @@ def evaluate(
     contents = {row.id: vector for row, vector in zip(rows, neutral, strict=True)}
     measurer = _Measurer(base, persona, classifier, embedder, contents, rows, sampling, seeds)
     measured = []
-    for system in systems_of(persona, card):
+    for system in systems_of(persona, cards):
         stage(f"{system.name}: {len(rows)} prompts x {len(seeds)} seeds", len(rows) * len(seeds))
         measured.append(measurer.run(system, advance))
     authored = {row.id: row.replies[persona.name] for row in rows}
@@ -129,7 +129,7 @@ def evaluate(
         persona_hash=persona.digest(),
         base=base.files.name,
         base_hash=base.files.sha256,
-        adapter=card.adapter_hash if card else None,
+        adapter=[*cards.values()][-1].adapter_hash if cards else None,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         version=mien.__version__,
         device=base.machine,
@@ -140,7 +140,7 @@ def evaluate(
         systems=tuple(each.system.name for each in measured),
         judge=classifier.examine(),
         scores=tuple(score for each in measured for score in _scores(each, rows)),
-        differences=tuple(_differences(measured, rows)),
+        differences=tuple(_differences(measured)),
         bands=persona.voice.bands(),
         quantiles=_quantiles(measured, list(authored.values())),
         training=_training(run_folder),
@@ -253,9 +253,15 @@ def _scores(measured: Measured, rows: Sequence[Parallel]) -> list[Score]:
     return scores
 
 
-def _differences(measured: Sequence[Measured], rows: Sequence[Parallel]) -> list[Score]:
-    """The last system minus each of the others."""
-    *others, ours = measured
+def _differences(measured: Sequence[Measured]) -> list[Score]:
+    """Each adapter, or the system prompt if there is none, minus each system before it."""
+    bare = not any(each.system.adapter for each in measured)
+    wanted = [
+        (ours, other)
+        for place, ours in enumerate(measured)
+        for other in measured[:place]
+        if bare or ours.system.adapter
+    ]
     return [
         Score(
             name=key,
@@ -263,7 +269,7 @@ def _differences(measured: Sequence[Measured], rows: Sequence[Parallel]) -> list
             method=f"{_method(key)}; difference paired by prompt",
             **difference_by_prompt(values, ours.prompts, other.numbers[key], other.prompts)._asdict(),
         )
-        for other in others
+        for ours, other in wanted
         for key, values in ours.numbers.items()
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,16 +41,16 @@ class Answer:
     ids: tuple[int, ...]
 
 
-def systems_of(persona: Persona, card: Card | None) -> tuple[System, ...]:
-    """Base, base under the persona's system prompt, and the adapter (by the persona's name) if any.
+def systems_of(persona: Persona, cards: Mapping[str, Card]) -> tuple[System, ...]:
+    """Base, base under the persona's system prompt, and adapters by the names that they go under.
 
     An adapter that was trained under the system prompt is heard under it.
     """
     prompt = persona.system_prompt.strip()
-    plain = (System("base"), System("prompt", system_prompt=prompt))
-    if card is None:
-        return plain
-    return (*plain, System(persona.name, card.run, prompt if card.under_prompt else None))
+    adapters = (
+        System(name, card.run, prompt if card.under_prompt else None) for name, card in cards.items()
+    )
+    return (System("base"), System("prompt", system_prompt=prompt), *adapters)
 
 
 def answer(

@@ -122,7 +122,8 @@ class Price:
     Args:
         start: `init_kl_coef`.
         target: Nats a reply; None leaves the price as it is.
-        horizon: Replies in which a constant error of a fifth changes the price by a fifth.
+        horizon: Replies in which a constant error of a fifth changes the price by a fifth, which is
+            also the most that one update does.
     """
 
     def __init__(self, start: float, target: float | None = None, horizon: float = 1000) -> None:
@@ -132,4 +133,4 @@ class Price:
         """See the KL of so many replies, in nats a reply."""
         if self.target is not None:
             error = min(max(kl / self.target - 1, -0.2), 0.2)
-            self.value *= 1 + error * replies / self.horizon
+            self.value *= 1 + error * min(replies / self.horizon, 1)

@@ -158,7 +158,8 @@ def encode(base: Base, dataset: Dataset, recipe: Recipe) -> Encoded:
     Raises:
         DataError: Nothing is left to train on.
     """
-    most = recipe.max_prompt_length if isinstance(recipe, PpoRecipe) else recipe.max_length
+    key = "max_prompt_length" if isinstance(recipe, PpoRecipe) else "max_length"
+    most = getattr(recipe, key)
     sides, dropped = [], 0
     for rows in (dataset.train, dataset.validation):
         found, left_out = _encoded(base.renderer, rows, recipe, most)
@@ -168,7 +169,7 @@ def encode(base: Base, dataset: Dataset, recipe: Recipe) -> Encoded:
     if not train:
         raise DataError(
             f"{dataset.name}: all {len(dataset.train)} rows are over {most} tokens.",
-            fix="Raise `max_length` in the recipe.",
+            fix=f"Raise `{key}` in the recipe.",
         )
     return Encoded(
         train=train,
@@ -247,11 +248,11 @@ def _corpus_examples(voice: str) -> tuple[list[Example], list[Example]]:
 
 def _corpus_pairs(voice: str) -> list[list[Preference]]:
     """Two voices of one content, so matched that their lengths do not tell which is chosen."""
-    found = list(voices(contents(corpus.corpus()), voice))
-    if not found:
+    if voice not in corpus.VOICES:
         raise DataError(
             f"The built-in corpus has no voice {voice!r}.", fix="Give pairs of your own with `--data`."
         )
+    found = list(voices(contents(corpus.corpus()), voice))
     sides = []
     for split in ("train", "validation"):
         wanted = Options(split=split, max_ratio=1.5, one_rejected=True)
@@ -320,8 +321,9 @@ def _without_test_prompts(rows: Sequence[_Row], data: Path) -> None:
     leaked = sum(corpus.asks_a_test_prompt(row.prompt) for row in rows)
     if leaked:
         raise DataError(
-            f"{data}: {leaked} of {len(rows)} examples ask a test prompt of the built-in corpus.",
-            fix="Leave them out; `mien data export --split train` writes those that may be learnt.",
+            f"{data}: {leaked} of {len(rows)} rows ask a test prompt of the built-in corpus.",
+            fix="Leave them out; `mien data export --split train` and `mien data pairs` write what may be"
+            " learnt.",
         )
 
 

@@ -66,9 +66,10 @@ class Dpo(Objective):
         ratios = moved if recipe.length_normalised else logps - reference
         margins = Margins(ratios[chosen], ratios[rejected], group)
         pairs = LOSSES[recipe.loss](margins, recipe.beta, recipe.label_smoothing)
-        loss = _by_row(pairs, group).mean()
+        rows = _by_row(pairs, group)
+        loss = rows.mean()
         if recipe.nll:
-            wanted = chosen.unique()
+            wanted = torch.unique(chosen)
             loss = loss - recipe.nll * (logps[wanted] / lengths[wanted]).mean()
         gap = margins.gap.detach()
         figures = {
@@ -80,7 +81,7 @@ class Dpo(Objective):
             "accuracy": (gap > 0).float(),
         }
         means = {name: float(values.detach().mean()) for name, values in figures.items()}
-        return Loss(loss, len(pairs), means)
+        return Loss(loss, len(rows), means)
 
 
 def _by_row(values: Tensor, group: Tensor) -> Tensor:

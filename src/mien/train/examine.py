@@ -7,7 +7,7 @@ do in 60 % of pairs (2502.00814): a style is judged without the question, help i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,13 +80,13 @@ def _right(gaps: NDArray[np.float64]) -> list[float]:
 def _calibration_error(gaps: NDArray[np.float64]) -> float:
     confidence = 1 / (1 + np.exp(-np.abs(gaps)))
     places = np.minimum((confidence - 0.5) * 2 * _BINS, _BINS - 1).astype(int)
-    right = (gaps > 0).astype(float)
-    sums = np.bincount(places, confidence - right, _BINS)
+    sums = np.bincount(places, confidence - _right(gaps), _BINS)
     return float(np.abs(sums).sum() / len(gaps))
 
 
-def _resampled(of: object, values: NDArray[np.float64], draws: int = 1000) -> Interval:
-    assert callable(of)
+def _resampled(
+    of: Callable[[NDArray[np.float64]], float], values: NDArray[np.float64], draws: int = 1000
+) -> Interval:
     draw = np.random.default_rng(0)
     found = [of(values[draw.integers(len(values), size=len(values))]) for _ in range(draws)]
     value = of(values)
@@ -96,15 +96,14 @@ def _resampled(of: object, values: NDArray[np.float64], draws: int = 1000) -> In
 
 def _length_correlation(trees: Sequence[Tree], scores: Sequence[Sequence[float]]) -> Interval:
     lengths = [len(each) for tree in trees for each in tree.completions]
-    table = np.array([lengths, [score for row in scores for score in row]])
+    table = np.array([lengths, [score for row in scores for score in row]], dtype=np.float64).T
 
-    def correlation(columns: NDArray[np.float64]) -> float:
-        ours, theirs = table[0][columns], table[1][columns]
-        if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+    def correlation(rows: NDArray[np.float64]) -> float:
+        if not np.ptp(rows, axis=0).all():
             return 0.0  # what does not vary follows nothing
-        return float(spearmanr(ours, theirs).statistic)
+        return float(spearmanr(rows[:, 0], rows[:, 1]).statistic)
 
-    return _resampled(correlation, np.arange(table.shape[1]))
+    return _resampled(correlation, table)
 
 
 def _blanked(tree: Tree, renderer: Renderer) -> Tree:

@@ -10,7 +10,6 @@ checkpoint to keep, and what to call the run.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -30,11 +29,11 @@ from mien.schema import Strict
 from mien.stats import difference_by_prompt
 from mien.train import recipe as recipes
 from mien.train.data import Prompt
-from mien.train.loop import cut_lines
+from mien.train.loop import CHECKPOINTS, cut_lines
 from mien.train.signals import Rollout
 
 LOOKS = "leash.jsonl"
-_ADAPTERS = "looks"
+_ADAPTERS = f"{CHECKPOINTS}/looks"  # where they stay until the run's card is written
 _BATCH_TOKENS = 4096
 _LOOPS = 0.3  # share of repeated 4-grams above which a reply says the same over and over
 Word = Literal["healthy", "over-optimised", "collapsed", "unwatched"]
@@ -227,9 +226,8 @@ class Guard:
         return judge(self.looks, self.stopped)
 
     def keep(self, step: int) -> None:
-        """Put the adapter of a look back in place, and remove those of all looks."""
+        """Put the adapter of a look back in place."""
         self.base.adapters.restore(self.adapter, load_file(self._path(step)))
-        shutil.rmtree(self.folder / _ADAPTERS, ignore_errors=True)
 
     @torch.no_grad()
     def _looked(self, step: int) -> Look:
@@ -274,14 +272,13 @@ class Guard:
         return total / len(rollouts)
 
     def _due(self, step: int, steps: int) -> bool:
-        """At the end, and as evenly before it as `every` allows."""
+        """`checks` times, the last of them at the end, as evenly as `every` allows."""
         if step >= steps:
             return True
         if step % self.every:
             return False
-        turns, turn = max(1, steps // self.every), step // self.every
-        apart = max(1, round(turns / self.limits.checks))
-        return turn % apart == 0 and turns - turn >= apart / 2
+        turns, turn = steps // self.every, step // self.every
+        return turn * self.limits.checks // turns > (turn - 1) * self.limits.checks // turns
 
     def _why_stop(self) -> str | None:
         first, last = self.looks[0], self.looks[-1]

@@ -39,6 +39,12 @@ class Plan:
     rewards: Mapping[str, Card] = field(default_factory=dict)
 
     @property
+    def size(self) -> str:
+        """What there is to learn from, in words."""
+        unit = {"sft": "replies", "ppo": "prompts"}.get(self.recipe.stage, "pairs")
+        return f"{self.encoded.examples} {unit}"
+
+    @property
     def steps(self) -> int:
         """Optimiser steps, if every epoch is run."""
         recipe = self.recipe
@@ -98,11 +104,11 @@ def plan(recipe: Recipe, workspace: Workspace, base: Base) -> Plan:
     persona = find(recipe.persona)
     dataset = load_dataset(recipe, persona)
     sha = base.files.sha256
-    wanted = _start_of(recipe)
+    wanted = _start_of(recipe, persona)
     start = newest(workspace, wanted, base_hash=sha, stages=_starts(recipe)) if wanted else None
     signals = recipe.signals if isinstance(recipe, PpoRecipe) else ()
     rewards = {
-        name: newest(workspace, name, base_hash=sha, stages=("reward",))
+        name: newest(workspace, _named(name, recipe, persona), base_hash=sha, stages=("reward",))
         for each in signals
         for name in each.runs
     }
@@ -127,8 +133,13 @@ def _starts(recipe: Recipe) -> tuple[str, ...]:
     return POLICIES if named else ("sft",)
 
 
-def _start_of(recipe: Recipe) -> str | None:
+def _named(name: str, recipe: Recipe, persona: Persona) -> str:
+    """The persona that a recipe calls by its file goes by its name everywhere else."""
+    return persona.name if name == recipe.persona else name
+
+
+def _start_of(recipe: Recipe, persona: Persona) -> str | None:
     """Whose adapter a run starts from: a run's or a persona's name; None is a fresh one."""
     if not isinstance(recipe, DpoRecipe | PpoRecipe) or recipe.start == "fresh":
         return None
-    return recipe.start or recipe.persona
+    return _named(recipe.start or recipe.persona, recipe, persona)

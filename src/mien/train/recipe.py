@@ -139,6 +139,12 @@ class DpoRecipe(Passes):
     batch_size: int = Field(default=4, ge=1, description="prompts a step, each with its pairs")
     leash: Leash = Leash()
 
+    @model_validator(mode="after")
+    def _smooths_what_can_be_smoothed(self) -> DpoRecipe:
+        if self.label_smoothing and self.loss not in ("sigmoid", "robust"):
+            raise ValueError(f"`label_smoothing` is for the losses sigmoid and robust, not {self.loss}")
+        return self
+
 
 class RewardRecipe(Passes):
     """A reward model: a score that is higher for the chosen reply (Bradley and Terry 1952)."""
@@ -169,11 +175,20 @@ class Signal(Strict):
     )
     target: int = Field(default=60, ge=1, description="length: words that are wanted")
     words: tuple[str, ...] = Field(default=(), description="words: what is paid for, per occurrence")
+    model: str | None = Field(default=None, description="judge: the model that is asked")
+    base_url: str = Field(
+        default="https://api.openai.com/v1", description="judge: a server that speaks OpenAI's protocol"
+    )
+    key_env: str | None = Field(
+        default=None, description="judge: the environment variable with the server's key"
+    )
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Signal:
         if self.kind == "learned" and not self.runs:
             raise ValueError("a learned signal needs `runs`")
+        if self.kind == "judge" and not self.model:
+            raise ValueError("a judge's signal needs `model`")
         if self.kind == "words" and not self.words:
             raise ValueError("a signal of words needs `words`")
         return self
@@ -189,7 +204,7 @@ class PpoRecipe(Recipe):
         default="ppo", description="with a value function (1707.06347), or without one (2402.14740)"
     )
     signals: tuple[Signal, ...] = Field(
-        min_length=1,
+        default=(),
         description="what rollouts are paid for; by default the persona's newest reward model",
     )
     steps: int = Field(default=40, ge=1, description="rounds of rollouts")
@@ -278,7 +293,11 @@ RECIPES: dict[str, type[Recipe]] = {
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a recipe of any stage, for editors."""
     either = Annotated[SftRecipe | DpoRecipe | RewardRecipe | PpoRecipe, Field(discriminator="stage")]
-    return TypeAdapter(either).json_schema() | {"title": Recipe.model_config["title"]}
+    schema = TypeAdapter(either).json_schema() | {"title": Recipe.model_config["title"]}
+    for kind in RECIPES.values():
+        if kind is not SftRecipe:  # a file without a stage is of this one, and of no other
+            schema["$defs"][kind.__name__]["required"].append("stage")
+    return schema
 
 
 def recipe_of(value: dict[str, Any], *, source: str) -> Recipe:
@@ -289,20 +308,42 @@ def recipe_of(value: dict[str, Any], *, source: str) -> Recipe:
         SpecError: It has mistakes; all are reported at once.
     """
     stage = value.get("stage", "sft")
-    if stage not in RECIPES:
+    if not isinstance(stage, str) or stage not in RECIPES:
         raise InputError(f"{source}: no stage {stage!r}.", fix=f"Stages: {', '.join(RECIPES)}.")
     return specfile.validate(value, RECIPES[stage], source=source)
 
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Read a recipe file; `overrides` replace its top-level keys.
+    """Read a recipe file; `overrides` replace its keys, one by one also inside another key.
 
     Raises:
         InputError: The file is missing or no YAML mapping, or there is no such stage.
         SpecError: It has mistakes; all are reported at once.
     """
-    recipe = recipe_of(specfile.mapping(path), source=str(path))
+    given = specfile.mapping(path)
+    recipe = recipe_of(given, source=str(path))
     if not overrides:
         return recipe
-    given = recipe.model_dump(exclude_unset=True) | overrides
-    return specfile.validate(given, type(recipe), source=f"{path} with overrides")
+    kind = type(recipe)
+    replaced = _replaced(_renamed(given, kind), _renamed(overrides, kind))
+    return specfile.validate(replaced, kind, source=f"{path} with overrides")
+
+
+def _replaced(given: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
+    return given | {
+        key: _replaced(given[key], value)
+        if isinstance(value, dict) and isinstance(given.get(key), dict)
+        else value
+        for key, value in by.items()
+    }
+
+
+def _renamed(value: dict[str, Any], kind: type[Recipe]) -> dict[str, Any]:
+    """Classic names as ours, so that one replaces the other."""
+    ours = {
+        classic: name
+        for name, field in kind.model_fields.items()
+        if isinstance(field.validation_alias, AliasChoices)
+        for classic in field.validation_alias.choices
+    }
+    return {ours.get(key, key): each for key, each in value.items()}

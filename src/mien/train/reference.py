@@ -103,9 +103,8 @@ def reference_logps(
     wanted = iter(unknown)
     for batch in batches((trees[place] for place in unknown), _BATCH_TOKENS):
         asked = [key for _ in batch for key in keys[next(wanted)]]
-        new = dict(zip(asked, _computed(base, adapter, batch), strict=True))
-        store.put(new)
-        known |= new
+        store.put(dict(zip(asked, _computed(base, adapter, batch), strict=True)))
+        known |= store.get(asked)  # what was there first stays: a resumed run reads the same
         advance(len(batch))
     return [tuple(known[key] for key in row) for row in keys]
 

@@ -75,8 +75,9 @@ class Reward(Objective):
     def finish(self, folder: Path) -> None:
         """Save the head beside the adapter."""
         folder.mkdir(parents=True, exist_ok=True)
-        weight, bias = (each.detach().cpu().contiguous() for each in (self.head.weight, self.head.bias))
-        save_file({"weight": weight, "bias": bias}, folder / HEAD, metadata={"format": "pt"})
+        state = {name: each.cpu().contiguous() for name, each in self.head.state_dict().items()}
+        state["seed"] = torch.tensor(self.recipe.seed)
+        save_file(state, folder / HEAD, metadata={"format": "pt"})
 
 
 def new_head(base: Base, seed: int) -> nn.Linear:
@@ -123,7 +124,7 @@ def load_head(base: Base, folder: Path) -> nn.Linear:
     """The head that lies beside an adapter.
 
     Raises:
-        AdapterError: There is none, it is of another base, or it is not finite.
+        AdapterError: There is none, it is of another base, not finite, or as it was before training.
     """
     path = folder / HEAD
     try:
@@ -135,7 +136,7 @@ def load_head(base: Base, folder: Path) -> nn.Linear:
         ) from error
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{path}: cannot be read ({error}).", fix="Train it again.") from error
-    head = new_head(base, 0)
+    head = new_head(base, int(state.pop("seed", torch.tensor(0))))
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
     if shapes != wanted:
@@ -145,5 +146,10 @@ def load_head(base: Base, folder: Path) -> nn.Linear:
         )
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise AdapterError(f"{path}: not finite.", fix="Train it again with a lower rate.")
+    if torch.equal(state["weight"], head.weight.cpu()) or not state["weight"].any():
+        raise AdapterError(
+            f"{path}: the head was never trained (its weights are those that training starts from).",
+            fix="Train it again with `mien train reward`.",
+        )
     head.load_state_dict(state)
     return head.requires_grad_(False)

@@ -72,7 +72,7 @@ def train(ready: Plan, *, company: Company | None = None, progress: Progress | N
         write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
         write_json(folder / PERSONA, ready.persona.model_dump(mode="json"))
         staged = prepare(ready, company)
-        company.show.begin(f"training {ready.persona.name}", ready.steps)
+        company.show.begin(f"training {ready.persona.name} on {ready.size}", ready.steps)
         cut_lines(folder / SAMPLES, step_of(resumable(folder)))
         start = time.monotonic()
         with _recomputing(base, folder.name) if recipe.checkpointing else nullcontext():

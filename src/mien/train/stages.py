@@ -12,9 +12,12 @@ import torch
 
 from mien.base.flat import Tree
 from mien.base.model import Base
+from mien.data.calls import Calls
+from mien.data.candidates import JUDGING, by_judge
 from mien.data.corpus import VOICES, rows_of
 from mien.data.pairs import Score
-from mien.errors import TrainError
+from mien.data.teacher import Teacher
+from mien.endpoint import Endpoint
 from mien.persona.spec import Persona
 from mien.registry.attach import attach
 from mien.registry.cards import adapter_folder
@@ -45,7 +48,7 @@ class Company:
 
     Attributes:
         gold: Makes the gold score of a persona's replies to the corpus' held-out prompts.
-        judge: Asks a model what a reply is worth.
+        judge: What a reply is worth, in place of the model that a judge's signal names.
         show: Is told of slow work.
     """
 
@@ -118,7 +121,15 @@ def ppo(ready: Plan, recipe: PpoRecipe, company: Company) -> Staged:
     """Rollouts that are paid for."""
     base, reference = ready.base, reference_of(ready)
     signals = {
-        name: (each.weight, signal(each, ready.persona, reward_models(ready, each), company.judge))
+        name: (
+            each.weight,
+            signal(
+                each,
+                ready.persona,
+                models=reward_models(ready, each),
+                judge=company.judge or judge_of(each, ready.persona),
+            ),
+        )
         for name, each in named(recipe.signals).items()
     }
     name, folder = ready.folder.name, ready.folder
@@ -183,6 +194,14 @@ def reference_of(ready: Plan) -> str | None:
     """The adapter that a run is measured against; None is the bare base."""
     anchored = isinstance(ready.recipe, DpoRecipe | PpoRecipe) and ready.recipe.anchor == "start"
     return ready.start.run if ready.start and anchored else None
+
+
+def judge_of(wanted: Signal, persona: Persona) -> Score | None:
+    """The judge that a signal names, whose every answer is kept and paid for once."""
+    if wanted.model is None:
+        return None
+    teacher = Teacher(Endpoint(wanted.base_url, wanted.model, key_env=wanted.key_env), Calls())
+    return by_judge(persona, lambda messages: teacher.ask(messages, JUDGING, seed=0))
 
 
 def reward_models(ready: Plan, wanted: Signal) -> list[RewardModel]:
