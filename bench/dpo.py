@@ -134,7 +134,7 @@ class Bench:
 def settings() -> dict[str, Setting]:
     """TRL at its best: without recomputing activations, its reference asked once, before the loop."""
     plain = Setting({"gradient_checkpointing": False, "precompute_ref_log_probs": True})
-    return {"float32": plain} | in_bfloat16("float32 weights", plain)
+    return {"float32": plain} | in_bfloat16("autocast", plain)
 
 
 def trials(bench: Bench) -> tuple[str, dict[str, Figures]]:

@@ -160,6 +160,7 @@ def equal(found: Figures) -> Figures:
     return {
         "models": all(each <= _SAME_LOGP for each in models.values()),
         "maths": all(each <= _SAME_MATHS for each in maths.values()),
+        "clipped_share": found["clipped_share"],
         "largest_model_difference": models,
         "largest_maths_difference": maths,
     }

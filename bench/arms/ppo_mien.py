@@ -92,7 +92,8 @@ def check(job: dict[str, Any]) -> dict[str, Any]:
     recipe = PpoRecipe.model_validate(job["recipe"])
     base = Base.load(recipe.base, dtype="float32")
     base.adapters.load(NAME, Path(job["start"]))
-    return {"models": same_models(base, job, seen), "maths": same_maths(recipe, seen)}
+    share = {"clipped_share": float(seen["clipped"])}
+    return share | {"models": same_models(base, job, seen), "maths": same_maths(recipe, seen)}
 
 
 def same_models(base: Base, job: dict[str, Any], seen: dict[str, Tensor]) -> dict[str, float]:

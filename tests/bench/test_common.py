@@ -181,3 +181,39 @@ def test_sources_change_with_the_code(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_every_bench_takes_quick_and_json() -> None:
     given = common.parser("about").parse_args(["--quick", "--json", "x.json"])
     assert (given.quick, given.json) == (True, Path("x.json"))
+
+
+def test_means_are_of_the_runs_of_one_arm() -> None:
+    assert common.means([{"a": 1.0, "b": 3}, {"a": 2.0, "b": 4}], ("a",)) == {"a": 1.5}
+
+
+def test_a_bench_whose_peer_is_absent_says_so_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(self: Peer) -> Path:
+        raise PeerError("no match for toy")
+
+    monkeypatch.setattr(Peer, "python", absent)
+    out = tmp_path / "out.json"
+    given = common.parser("about").parse_args(["--json", str(out)])
+    never: Any = None  # would fail if it were called
+    common.conduct("toy", PEER, given, never, never)
+    assert read_json(out)["absent"] == "no match for toy"
+
+
+def test_a_bench_is_measured_shown_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Peer, "python", lambda self: self.executable)
+    out, shown = tmp_path / "out.json", list[dict[str, Any]]()
+    given = common.parser("about").parse_args(["--json", str(out)])
+    common.conduct("toy", PEER, given, lambda python: {"name": "toy", "at": str(python)}, shown.append)
+    assert shown == [read_json(out)] == [{"name": "toy", "at": str(PEER.executable)}]
+
+
+def test_a_bench_whose_arm_fails_stops_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(python: Path) -> dict[str, Any]:
+        raise ArmError("arm.py: killed by SIGILL")
+
+    monkeypatch.setattr(Peer, "python", lambda self: self.executable)
+    given = common.parser("about").parse_args(["--quick"])
+    with pytest.raises(SystemExit, match="killed by SIGILL"):
+        common.conduct("toy", PEER, given, failing, lambda _: None)

@@ -256,7 +256,9 @@ def test_the_system_prompt_is_part_of_what_the_prompt_system_is_given() -> None:
     assert prompt.conversation("hi")[0].content == WITTY.system_prompt.strip()
     name, prompted = card().run, card(under_prompt=True)
     assert systems_of(WITTY, {"witty": card()})[2] == System("witty", adapter=name)
-    assert systems_of(WITTY, {"witty": prompted})[2] == System("witty", name, WITTY.system_prompt.strip())
+    assert systems_of(WITTY, {"witty": prompted})[2] == System(
+        "witty", name, WITTY.system_prompt.strip()
+    )
 
 
 @pytest.mark.parametrize(

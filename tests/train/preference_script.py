@@ -49,7 +49,7 @@ _PAUSE = 0.03  # so that whoever reads the lines can act before the next
 
 
 def planned_ppo(folder: Path, base: Base | None = None, **changes: Any) -> Plan:
-    """A run of PPO in `folder` on a fresh tiny base, ready to start; it is paid for exclamation marks."""
+    """A run of PPO in `folder` on a fresh tiny base, ready to start; exclamation marks are paid for."""
     settings = {**PPO, "data": data(folder)["data"], **changes}
     workspace = Workspace.open(folder / "work")
     return plan(recipe_of(settings, source="test"), workspace, base or models.tiny_base())

@@ -46,8 +46,9 @@ class Eyes:
     def __init__(self, enough: int = 99) -> None:
         self.enough, self.begun, self.seen = enough, list[int](), list[tuple[int, int]]()
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int) -> bool:
         self.begun.append(step)
+        return step >= self.enough
 
     def step(self, step: int, steps: int) -> bool:
         self.seen.append((step, steps))

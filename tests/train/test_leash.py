@@ -174,6 +174,9 @@ def test_it_stops_where_the_kl_budget_is_used_up(base: Base, tmp_path: Path) -> 
     assert found.step(2, 4)
     assert found.looks[-1].kl > 0.5
     assert found.stopped is not None and found.stopped.startswith("the KL budget is used up (")
+    after = guard(base, tmp_path, kl_budget=0.5, checks=4)
+    assert after.begin(found.looks[-1].step), "a run that goes on from there knows that it has ended"
+    assert after.stopped == found.stopped
     assert found.verdict().stopped == found.stopped
 
 
@@ -210,7 +213,11 @@ def test_what_was_seen_after_the_checkpoint_is_forgotten(base: Base, tmp_path: P
     again = guard(base, tmp_path)
     again.begin(4)
     assert again.looks == first.looks[:3]
-    assert [json.loads(line)["step"] for line in (tmp_path / LOOKS).read_text().splitlines()] == [0, 2, 4]
+    assert [json.loads(line)["step"] for line in (tmp_path / LOOKS).read_text().splitlines()] == [
+        0,
+        2,
+        4,
+    ]
     afresh = guard(base, tmp_path)
     afresh.begin(0)
     assert [each.step for each in afresh.looks] == [0]
@@ -218,10 +225,12 @@ def test_what_was_seen_after_the_checkpoint_is_forgotten(base: Base, tmp_path: P
 
 HACK: dict[str, Any] = {
     "signals": [{"kind": "words", "words": list(punctuation)}],
-    "learning_rate": 0.03,
-    "steps": 8,
+    "learning_rate": 0.02,
+    "steps": 10,
+    "ppo_epochs": 4,
     "rollouts": 32,
     "mini_batch_size": 16,
+    "cliprange": 0.4,
     "missing_stop_penalty": 0,
     "leash": {"prompts": 12, "max_tokens": 8, "checks": 4, "kl_budget": 1000},
 }
@@ -250,7 +259,11 @@ def run(folder: Path, price: float) -> tuple[Card, list[Look], bool]:
     untouched = not any(each.any() for key, each in kept.items() if "lora_B" in key)
     same = all(torch.equal(each, kept[key]) for key, each in passed.get(card.kept_step or 0, {}).items())
     lines = (ready.folder / LOOKS).read_text(encoding="utf-8").splitlines()
-    return card, [Look.model_validate_json(line) for line in lines], same if card.kept_step else untouched
+    return (
+        card,
+        [Look.model_validate_json(line) for line in lines],
+        same if card.kept_step else untouched,
+    )
 
 
 def test_a_planted_hack_is_caught_and_an_earlier_adapter_is_kept(tmp_path: Path) -> None:
@@ -263,6 +276,7 @@ def test_a_planted_hack_is_caught_and_an_earlier_adapter_is_kept(tmp_path: Path)
 
 
 def test_at_a_high_price_the_same_reward_is_healthy(tmp_path: Path) -> None:
-    card, looks, kept = run(tmp_path, 5)
+    card, looks, kept = run(tmp_path, 20)
     assert card.verdict is not None and card.verdict.startswith("Healthy")
+    assert looks[-1].proxy < looks[0].proxy + 1
     assert len(looks) == 5 and kept

@@ -179,7 +179,9 @@ def test_a_start_that_was_trained_on_another_base_is_one_line(tmp_path: Path, st
     start = train(planned_sft(tmp_path, epochs=1)).run
     files = BaseFiles("other", Path("other"), "1" * 64, "Apache-2.0")
     other = Base(models.llama_model(1), models.chatml_tokenizer(), files)
-    with pytest.raises(AdapterError, match=f"The adapter of '{start}' was trained on tiny, not") as caught:
+    with pytest.raises(
+        AdapterError, match=f"The adapter of '{start}' was trained on tiny, not"
+    ) as caught:
         if stage == "ppo":
             planned_ppo(tmp_path, other, start=start)
         else:

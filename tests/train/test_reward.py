@@ -76,7 +76,7 @@ def test_the_loss_is_bradley_and_terry_s_with_margins_and_a_pull_to_the_middle(
         log(1 + exp(-(won - lost - gap))) + 0.25 * (won + lost) ** 2
         for (won, lost), gap in zip(pairs, margins, strict=True)
     ]
-    assert float(loss.value) == pytest.approx(sum(terms) / 3, rel=1e-5)
+    assert float(loss.value.detach()) == pytest.approx(sum(terms) / 3, rel=1e-5)
     assert loss.weight == 3
     assert loss.figures["accuracy"] == pytest.approx(sum(won > lost for won, lost in pairs) / 3)
     assert loss.figures["margin"] == pytest.approx(sum(won - lost for won, lost in pairs) / 3, rel=1e-4)
@@ -100,7 +100,7 @@ def test_the_loss_reaches_the_head_and_the_adapter_and_nothing_else(base: Base) 
 
 def test_it_learns_to_rank(trained: Plan) -> None:
     losses, accuracy = series(trained.folder, "loss"), series(trained.folder, "validation_accuracy")
-    assert losses[-1] < 0.2 < 0.5 < losses[0]
+    assert losses[-1] < 0.2 and losses[0] > 0.5
     assert accuracy[-1] == 1
     assert (trained.folder / EXAMINED).exists()
     names = {score.name for score in trained.workspace.scores(trained.folder.name)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import nan
 from statistics import fmean
 from typing import Any
@@ -39,6 +40,10 @@ class Fake:
     def score(self, trees: Sequence[Tree]) -> list[tuple[float, ...]]:
         self.seen += trees
         return [(self.says(tree.completions[0]),) for tree in trees]
+
+
+def says(number: float, _: Sequence[int]) -> float:
+    return number
 
 
 def learned(replies: Sequence[Rollout], *models: Fake, **how: Any) -> list[float]:
@@ -97,7 +102,7 @@ def test_a_learned_signal_reads_prompt_and_reply_as_tokens() -> None:
     ],
 )
 def test_an_ensemble_is_made_one_number(how: dict[str, Any], expected: float) -> None:
-    models = [Fake(lambda _, n=n: float(n)) for n in (1, 2, 6)]
+    models = [Fake(partial(says, n)) for n in (1.0, 2.0, 6.0)]
     assert learned([reply("")], *models, **how) == [pytest.approx(expected, abs=1e-4)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,6 @@ from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from mien.errors import AdapterError, InputError
 from mien.registry.cards import ADAPTER, Card
-from mien.schema import conversation
 from mien.train.plan import Plan
 from mien.train.recipe import Recipe, Signal
 from mien.train.reward import HEAD
@@ -25,7 +26,7 @@ from tests.train.builders import planned as planned_sft
 from tests.train.pairs import planned_pairs
 from tests.train.preference_script import EXCLAIM, planned_ppo
 
-SHORT = {"steps": 1, "leash": {"prompts": 2, "max_tokens": 8, "checks": 1}}
+SHORT: dict[str, Any] = {"steps": 1, "leash": {"prompts": 2, "max_tokens": 8, "checks": 1}}
 
 
 @pytest.fixture(autouse=True)
@@ -123,10 +124,11 @@ def test_a_head_that_was_never_trained_stops_a_run_before_it_starts(tmp_path: Pa
 def test_the_reference_is_what_a_run_starts_from_or_the_bare_base(tmp_path: Path) -> None:
     base = models.tiny_base()
     sft = train(planned_sft(tmp_path, base, epochs=1)).run
-    for plan in (
-        lambda **changes: planned_ppo(tmp_path, base, **changes),
-        lambda **changes: planned_pairs(tmp_path, "dpo", base, **changes),
-    ):
+    plans: list[Callable[..., Plan]] = [
+        partial(planned_ppo, tmp_path, base),
+        partial(planned_pairs, tmp_path, "dpo", base),
+    ]
+    for plan in plans:
         assert reference_of(plan(start=sft)) == sft
         assert reference_of(plan(start=None)) == sft  # this persona's newest
         assert reference_of(plan(start=sft, anchor="base")) is None
@@ -168,12 +170,13 @@ def test_a_judge_s_signal_asks_the_company(tmp_path: Path) -> None:
     ready = planned_ppo(tmp_path, signals=[{"kind": "judge", "model": "m"}], **SHORT)
     train(ready, company=Company(judge=judge))
     assert metrics(ready.folder)[0]["reward_judge"] == 3
-    assert any(conversation(each) for each in asked)
+    assert any(each.endswith("wind?") for each in asked)
 
 
 def test_a_persona_without_bands_cannot_be_paid_by_them(tmp_path: Path) -> None:
     path = tmp_path / "plain.yaml"
-    path.write_text("name: plain\ndescription: nobody\nsystem_prompt: you are plain\n", encoding="utf-8")
+    keys = ("name", "title", "description", "system_prompt")
+    path.write_text("".join(f"{key}: plain\n" for key in keys), encoding="utf-8")
     ready = planned_ppo(tmp_path, persona=str(path), signals=[{"kind": "bands"}], **SHORT)
     with pytest.raises(InputError, match="states no bands"):
         train(ready)

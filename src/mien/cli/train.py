@@ -115,6 +115,8 @@ def _tell(card: Card, folder: Path, show: TerminalShow, *, fresh: bool) -> None:
         verb = "Measure it: mien eval" if card.persona in VOICES else "Talk to it: mien chat"
         hint = f"{verb} --persona {card.persona}"
     out.print(hint, style="dim", markup=False)
+    if card.verdict:
+        out.print(f"See how far it went: mien leash {card.run}", style="dim", markup=False)
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -322,8 +322,8 @@ def _without_test_prompts(rows: Sequence[_Row], data: Path) -> None:
     if leaked:
         raise DataError(
             f"{data}: {leaked} of {len(rows)} rows ask a test prompt of the built-in corpus.",
-            fix="Leave them out; `mien data export --split train` and `mien data pairs` write what may be"
-            " learnt.",
+            fix="Leave them out; `mien data export --split train` and `mien data pairs` write what may"
+            " be learnt.",
         )
 
 

@@ -189,14 +189,20 @@ class Guard:
         self.looks: list[Look] = []
         self.stopped: str | None = None
 
-    def begin(self, step: int) -> None:
-        """Forget what was seen after the checkpoint that training goes on from."""
+    def begin(self, step: int) -> bool:
+        """Forget what was seen after the checkpoint that training goes on from.
+
+        Returns:
+            Whether the last look that is left had stopped the run.
+        """
         path = self.folder / LOOKS
         cut_lines(path, step)
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         self.looks = [Look.model_validate_json(line) for line in lines]
         if not self.looks:
             self.look(0)
+        self.stopped = self._why_stop()
+        return self.stopped is not None
 
     def step(self, step: int, steps: int) -> bool:
         """Look if it is time to; whether training should stop here."""

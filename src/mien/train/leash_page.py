@@ -323,10 +323,9 @@ def _reward_label(name: str) -> str:
 
 
 def _figure(chart: _Chart, shown: Sequence[Shown]) -> Figure | None:
-    """One small picture; None where no run has measured it, or where it never changes."""
+    """One small picture; None where no run has measured it, or where it changes in none."""
     tracks = [track for each in shown for track in _tracks(chart, each)]
-    values = {value for track in tracks for _, value in (*track.points, *track.held)}
-    if len(values) < 2:
+    if all(len({value for _, value in (*each.points, *each.held)}) < 2 for each in tracks):
         return None
     steps = max(step for track in tracks for step, _ in (*track.points, *track.held))
     held = any(track.held for track in tracks)

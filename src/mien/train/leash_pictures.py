@@ -127,7 +127,7 @@ def _distances(x: Axis, y: Axis) -> str:
             parts.append(svg.line(place, y.start, place, y.start + 4, stroke_opacity=0.5))
             parts.append(svg.faint(_round(kl), place, y.start + 17, text_anchor="middle"))
             before = place
-    words = "KL from the reference, nats a reply"
+    words = "KL from the reference, nats a reply (root scale)"
     middle = (x.start + x.end) / 2
     return "".join([*parts, svg.faint(words, middle, y.start + 38, text_anchor="middle")])
 

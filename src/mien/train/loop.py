@@ -123,6 +123,7 @@ class Course:
         patience: Stop after this many epochs without a better validation loss.
         keep_best: Keep the adapter of the best validation loss, not the last.
         save_every: Steps between checkpoints; None is an epoch.
+        every: Steps that belong together; there is no checkpoint inside them.
     """
 
     rows: Sequence[Any]
@@ -134,13 +135,14 @@ class Course:
     patience: int | None = None
     keep_best: bool = False
     save_every: int | None = None
+    every: int = 1
 
 
 class Watch(Protocol):
     """Looks at a run from outside while it goes on."""
 
-    def begin(self, step: int) -> None:
-        """The run begins, or goes on from a checkpoint at `step`."""
+    def begin(self, step: int) -> bool:
+        """The run begins, or goes on from a checkpoint at `step`; whether it was stopped there."""
         ...
 
     def step(self, step: int, steps: int) -> bool:
@@ -254,10 +256,14 @@ def _named(key: str) -> str:
 
 
 class _Interrupt(TrainerCallback):  # type: ignore[misc]
-    """On Ctrl-C, finish the step, write a checkpoint, and stop; a second Ctrl-C stops at once."""
+    """On Ctrl-C, finish the round, write a checkpoint, and stop; a second Ctrl-C stops at once.
 
-    def __init__(self) -> None:
-        self.asked = False
+    Args:
+        every: Steps a round, on which alone a run can be gone on with.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every, self.asked = every, False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -279,7 +285,7 @@ class _Interrupt(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        if self.asked:
+        if self.asked and state.global_step % self.every == 0:
             control.should_training_stop = True
             control.should_save = not _whole_epoch(state)  # else it is saved when it was evaluated
 
@@ -324,11 +330,6 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
     def __init__(self, watch: Watch) -> None:
         self.watch, self.stopped = watch, False
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self.watch.begin(state.global_step)
-
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
@@ -368,11 +369,14 @@ def fit(
     """
     start = resumable(folder)
     cut_lines(folder / METRICS, step_of(start))
-    interrupt, stopping = _Interrupt(), _Stopping(course.patience)
+    interrupt, stopping = _Interrupt(course.every), _Stopping(course.patience)
     watching = _Watching(watch) if watch else None
     arguments = _arguments(recipe, course, folder)
-    if start and stopping.over(before := TrainerState.load_from_json(str(start / _STATE))):
-        arguments.num_train_epochs = before.epoch  # nothing is left to do but to take what is kept
+    stopped = bool(watch and watch.begin(step_of(start)))
+    if start:
+        before = TrainerState.load_from_json(str(start / _STATE))
+        if stopped or stopping.over(before):
+            arguments.num_train_epochs = before.epoch  # nothing is left to do but to take what is kept
     trainer = _Trainer(
         model=objective,
         args=arguments,
@@ -390,8 +394,9 @@ def fit(
     with interrupt.listening():
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     state = trainer.state
-    ended = state.global_step >= state.max_steps or stopping.over(state)
-    if interrupt.asked and not ended and not (watching and watching.stopped):
+    stopped = stopped or bool(watching and watching.stopped)
+    ended = stopped or state.global_step >= state.max_steps or stopping.over(state)
+    if interrupt.asked and not ended:
         raise Interrupted(state.global_step)
     return state
 

@@ -79,7 +79,7 @@ def train(ready: Plan, *, company: Company | None = None, progress: Progress | N
             told = progress or company.show.training
             state = fit(staged.objective, staged.course, recipe, folder, told, staged.guard)
         base.model.eval().requires_grad_(False)
-        verdict = _settled(staged.guard, folder) if staged.guard else None
+        verdict = _settled(staged.guard, state.global_step, folder) if staged.guard else None
         staged.objective.finish(folder / ADAPTER)
         staged.after()
         base.adapters.save(folder.name, folder / ADAPTER, base=base.files.name)
@@ -89,8 +89,10 @@ def train(ready: Plan, *, company: Company | None = None, progress: Progress | N
     return card
 
 
-def _settled(guard: Guard, folder: Path) -> Verdict:
+def _settled(guard: Guard, step: int, folder: Path) -> Verdict:
     """The verdict on a run, written down, with the adapter of its best look in place."""
+    if guard.looks[-1].step < step:  # patience ended it between two looks
+        guard.look(step)
     verdict = guard.verdict()
     write_json(folder / VERDICT, verdict.model_dump(mode="json"))
     guard.keep(verdict.best)

@@ -39,7 +39,7 @@ from mien.workspace import write_json
 
 EXAMINED = "reward.json"
 _FEW = 8  # held-out prompts of one's own below which the corpus' are taken
-_SAVES = 8  # checkpoints that a run of PPO writes on its way, but at most one a round
+_SAVES = 8  # checkpoints that a run of one pass writes on its way; of PPO at most one a round
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ def ppo(ready: Plan, recipe: PpoRecipe, company: Company) -> Staged:
         batch_size=1,
         shuffle=False,
         save_every=updates * max(1, recipe.steps // _SAVES),
+        every=updates,
     )
     guard = guarded(ready, recipe, company, _on_rollouts(signals), every=updates)
     return Staged(objective, course, guard)
@@ -169,7 +170,11 @@ def passes(
     held_out: Sequence[object] | None = None,
     keep_best: bool = False,
 ) -> Course:
-    """The course of a stage that passes over its rows; by default those that were encoded."""
+    """The course of a stage that passes over its rows; by default those that were encoded.
+
+    Several passes are saved after each; a single one is long, and saved on its way.
+    """
+    once = recipe.epochs == 1 and not keep_best
     return Course(
         rows=ready.encoded.train if rows is None else rows,
         held_out=ready.encoded.validation if held_out is None else held_out,
@@ -178,6 +183,7 @@ def passes(
         accumulate=recipe.accumulate,
         patience=recipe.patience,
         keep_best=keep_best,
+        save_every=max(1, ready.steps // _SAVES) if once else None,
     )
 
 
