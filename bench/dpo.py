@@ -43,7 +43,8 @@ PERSONA = "witty"
 _SAME_LOGP = 1e-3  # nats a token
 _SAME_LOSS = 0.01  # as a share
 _FIRST_STEPS = 10
-_COSTS = ("seconds_per_pair", "cpu_seconds_per_pair", "training_seconds", "reference_seconds")
+_TIME = "seconds_per_pair"
+_COSTS = (_TIME, f"cpu_{_TIME}", "training_seconds", "reference_seconds")
 _SHOWN = (*_COSTS, "peak_memory_mb", "process_seconds")
 
 
@@ -123,6 +124,7 @@ class Bench:
             "seconds_per_pair": round((loop + asking) / seen, 4),
             "loop_seconds_per_pair": round(loop / seen, 4),
             "cpu_seconds_per_pair": round(processor / seen, 4),
+            "loop_cpu_seconds_per_pair": round(figures["cpu_seconds"] / seen, 4),
         }
 
     def out(self) -> str:
@@ -157,7 +159,7 @@ def attempted(bench: Bench, setting: Setting) -> Figures:
 
 def cost(figures: Figures) -> float:
     """Seconds a pair; endless where the trial failed."""
-    return float(figures.get("seconds_per_pair", "inf"))
+    return float(figures.get(_TIME, "inf"))
 
 
 def found_before(bench: Bench) -> tuple[str, dict[str, Figures]] | None:
@@ -223,17 +225,22 @@ def ratios(runs: Mapping[str, list[Figures]]) -> dict[str, float]:
         both = ([run[key] for run in runs[name]] for name in (ours, peer))
         return times_better(*both, more_is_better=False)
 
-    whole, loop, memory = "seconds_per_pair", "loop_seconds_per_pair", "peak_memory_mb"
-    return {
-        f"time, cache warm, against {DEFAULT}": over(WARM, DEFAULT, whole),
-        f"time, cache cold, against {DEFAULT}": over(COLD, DEFAULT, whole),
-        f"time, both ask the reference, against {BEST}": over(COLD, BEST, whole),
-        f"time, neither asks the reference, against {BEST}": over(WARM, BEST, loop),
-        f"memory, cache warm, against {DEFAULT}": over(WARM, DEFAULT, memory),
-        f"memory, cache cold, against {DEFAULT}": over(COLD, DEFAULT, memory),
-        f"memory, cache warm, against {BEST}": over(WARM, BEST, memory),
-        f"memory, cache cold, against {BEST}": over(COLD, BEST, memory),
+    compared = {
+        f"cache warm, against {DEFAULT}": (WARM, DEFAULT, ""),
+        f"cache cold, against {DEFAULT}": (COLD, DEFAULT, ""),
+        f"both ask the reference, against {BEST}": (COLD, BEST, ""),
+        f"neither asks the reference, against {BEST}": (WARM, BEST, "loop_"),
     }
+    times = {f"time, {what}": over(a, b, f"{loop}{_TIME}") for what, (a, b, loop) in compared.items()}
+    cpu = {
+        f"CPU time, {what}": over(a, b, f"{loop}cpu_{_TIME}") for what, (a, b, loop) in compared.items()
+    }
+    memory = {
+        f"memory, {ours.removeprefix('mien, ')}, against {peer}": over(ours, peer, "peak_memory_mb")
+        for peer in (DEFAULT, BEST)
+        for ours in (WARM, COLD)
+    }
+    return times | cpu | memory
 
 
 def equal(runs: Mapping[str, list[Figures]]) -> Figures:
@@ -275,7 +282,7 @@ def show(found: Figures) -> None:
         table.add_row(name, *(f"{value:.4g}" for value in figures.values()))
     console.print(table)
     for name, figures in found["trials"].items():
-        console.print(f"trial: {name}: {figures.get('seconds_per_pair', figures.get('failed'))}")
+        console.print(f"trial: {name}: {figures.get(_TIME, figures.get('failed'))}")
     console.print(f"best of TRL: {found['best_setting']['name']}")
     console.print(f"times better: {found['ratios']}; equal: {found['equality']}")
 

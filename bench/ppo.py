@@ -193,6 +193,7 @@ def ratios(runs: Mapping[str, list[Figures]], peer: str) -> dict[str, float]:
 
     return {
         f"time, against {peer}": over("seconds_per_step"),
+        f"CPU time, against {peer}": over("cpu_seconds_per_step"),
         f"memory, against {peer}": over("peak_memory_mb"),
     }
 

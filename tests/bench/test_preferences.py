@@ -38,6 +38,7 @@ def ppo(scripts: None) -> ModuleType:
 def dpo_run(seconds: float, memory: float, **more: Any) -> dict[str, Any]:
     logps = {"policy": [[-1.0, -2.0], [-3.0]], "reference": [[-1.0, -2.0], [-3.0]]}
     costs = {"seconds_per_pair": seconds, "loop_seconds_per_pair": seconds / 2}
+    costs |= {"cpu_seconds_per_pair": 2 * seconds, "loop_cpu_seconds_per_pair": seconds}
     steps = {"losses": [0.7, 0.6], "gradients": [2.0, 1.0], "logps": logps}
     return {**costs, "peak_memory_mb": memory, **steps, **more}
 
@@ -58,6 +59,7 @@ def test_dpo_holds_like_against_like(dpo: ModuleType, dpo_runs: dict[str, Any]) 
     assert ratios["time, cache cold, against TRL as it comes"] == 2.5
     assert ratios["time, both ask the reference, against TRL at its best"] == 1.5
     assert ratios["time, neither asks the reference, against TRL at its best"] == 3, "loops alone"
+    assert ratios["CPU time, neither asks the reference, against TRL at its best"] == 3
     assert ratios["memory, cache warm, against TRL at its best"] == 3
 
 
