@@ -282,7 +282,7 @@ def _read_pairs(path: Path) -> list[Preference]:
     rows = [record.row for record in iter_records(path, form="preferences")]
     pairs = [row for row in rows if isinstance(row, Preference)]
     if not pairs:
-        raise DataError(f"{path}: no pairs.", fix="`mien data pairs` makes some from what there is.")
+        raise DataError(f"{path}: no pairs.", fix="Make some from what there is with `mien data pairs`.")
     same = sum(row.chosen == row.rejected for row in pairs)
     if same:
         raise DataError(

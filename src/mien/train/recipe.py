@@ -84,7 +84,7 @@ class SftRecipe(Passes):
         " arriving after that loss has turned (docs/log.md)",
     )
     dose: float = Field(
-        default=1.3,
+        default=1.4,
         gt=0,
         le=3,
         description="what the finished update is multiplied by: more voice, less content",
