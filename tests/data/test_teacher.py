@@ -351,6 +351,20 @@ def test_a_job_that_is_killed_twice_goes_on_and_nothing_is_paid_for_twice(tmp_pa
     assert not known & {row["text"] for row in rows_after}
 
 
+def test_ctrl_c_waits_for_the_slowest_call_whichever_thread_it_is_in(calls: Calls) -> None:
+    """The first thread is the one that is waited for when Ctrl-C comes."""
+
+    def slow_at_first(text: str, seed: int) -> Reply:
+        time.sleep(0.5 if text.endswith(" 0") else 0.01)
+        return Reply(text=f"said: {text}")
+
+    teacher = Teacher(Model(slow_at_first), calls, parallel=4)
+    threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+    said = teacher.each(range(1000), questions(teacher))
+    assert isinstance(teacher.stopped, KeyboardInterrupt)
+    assert isinstance(said[0], str), "its call was in flight, and was paid for"
+
+
 def test_ctrl_c_ends_what_is_in_flight_and_keeps_it(tmp_path: Path) -> None:
     store = tmp_path / "calls.db"
     with serving(tmp_path, latency=0.2) as server:

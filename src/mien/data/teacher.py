@@ -204,18 +204,34 @@ class Teacher:
         return results
 
     def _run(self, labour: Callable[[], None], threads: int) -> None:
-        """Run it in so many threads, to their end; Ctrl-C stops them after what is in flight."""
-        crew = [threading.Thread(target=labour, daemon=True) for _ in range(threads)]
+        """Run it in so many threads, to their end; Ctrl-C stops them after what is in flight.
+
+        They are not joined: a `Thread.join` that Ctrl-C interrupts takes the thread for ended
+        (CPython 3.11 and 3.12), and what it has in flight would be lost.
+        """
+        ended = set[int]()
+
+        def shift(number: int) -> None:
+            try:
+                labour()
+            finally:
+                with self._change:
+                    ended.add(number)
+                    self._change.notify_all()
+
+        def over() -> bool:
+            return all(number in ended for number, thread in enumerate(crew) if thread.ident)
+
+        crew = [threading.Thread(target=shift, args=(n,), daemon=True) for n in range(threads)]
         try:
             for thread in crew:
                 thread.start()
-            for thread in crew:
-                thread.join()
+            with self._change:
+                self._change.wait_for(over)
         except KeyboardInterrupt as stop:
             self._stop(stop)
-            for thread in crew:
-                if thread.ident:  # it was started
-                    thread.join()
+            with self._change:
+                self._change.wait_for(over)
 
     def _next(self, places: Iterator[int]) -> int | None:
         with self._change:
