@@ -111,10 +111,10 @@ class Flat:
 
     def table(self, values: Tensor) -> Tensor:
         """Values of learnt tokens as a table, (sequences, longest), 0 where a sequence has ended."""
-        rows = self.owner
-        first = torch.cumsum(self.counts(), 0) - self.counts()
+        rows, counts = self.owner, self.counts()
+        first = torch.cumsum(counts, 0) - counts
         columns = torch.arange(len(rows)) - first[rows]
-        table = torch.zeros(self.sequences, int(self.counts().max()), dtype=values.dtype)
+        table = torch.zeros(self.sequences, int(counts.max()), dtype=values.dtype)
         return table.to(values.device).index_put((rows, columns), values)
 
     def counts(self) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,16 +124,7 @@ def evaluate(
         measured.append(measurer.run(system, advance))
     authored = {row.id: row.replies[persona.name] for row in rows}
     return Evaluation(
-        persona=persona.name,
-        title=persona.title,
-        description=persona.description.strip(),
-        persona_hash=persona.digest(),
-        base=base.files.name,
-        base_hash=base.files.sha256,
-        adapter=[*cards.values()][-1].adapter_hash if cards else None,
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
-        version=mien.__version__,
-        device=base.machine,
+        **_about(base, persona, cards),
         seconds=round(time.monotonic() - start, 1),
         sampling=sampling.model_dump(),
         seeds=tuple(seeds),
@@ -147,6 +139,22 @@ def evaluate(
         replies=tuple(reply for each in measured for reply in each.replies),
         authored=authored,
     )
+
+
+def _about(base: Base, persona: Persona, cards: Mapping[str, Card]) -> dict[str, Any]:
+    """What was measured, with what, and when."""
+    return {
+        "persona": persona.name,
+        "title": persona.title,
+        "description": persona.description.strip(),
+        "persona_hash": persona.digest(),
+        "base": base.files.name,
+        "base_hash": base.files.sha256,
+        "adapter": [*cards.values()][-1].adapter_hash if cards else None,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": mien.__version__,
+        "device": base.machine,
+    }
 
 
 def _require_voice(persona: Persona) -> None:

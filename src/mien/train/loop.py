@@ -157,7 +157,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._seen = _Means()
+        self._seen = Means()
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return inputs  # an objective puts on the device what it needs there
@@ -182,7 +182,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.model.eval()
-        seen = _Means()
+        seen = Means()
         with torch.no_grad():
             for inputs in self.get_eval_dataloader():
                 loss = self.model(inputs["batch"])
@@ -193,19 +193,21 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return metrics
 
 
-class _Means:
-    """Weighted means of figures since they were last taken."""
+class Means:
+    """Means of figures since they were last taken, each weighted by its loss's weight."""
 
     def __init__(self) -> None:
         self.totals: dict[str, float] = {}
         self.weights: dict[str, float] = {}
 
     def add(self, loss: Loss, figures: Mapping[str, float] | None = None) -> None:
+        """Count a loss's own figures, or those that are given in their place."""
         for name, value in (loss.figures if figures is None else figures).items():
             self.totals[name] = self.totals.get(name, 0.0) + value * loss.weight
             self.weights[name] = self.weights.get(name, 0.0) + loss.weight
 
     def take(self) -> dict[str, float]:
+        """The means; they begin anew."""
         means = {name: self.totals[name] / self.weights[name] for name in self.totals}
         self.totals, self.weights = {}, {}
         return means

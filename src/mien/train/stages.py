@@ -27,7 +27,7 @@ from mien.train.data import Prompt
 from mien.train.dpo import Dpo, Referred
 from mien.train.examine import examine
 from mien.train.leash import Gold, Guard, Proxy
-from mien.train.loop import Course, Loss, Objective
+from mien.train.loop import Course, Means, Objective
 from mien.train.plan import Plan
 from mien.train.ppo import Ppo
 from mien.train.recipe import DpoRecipe, Passes, PpoRecipe, RewardRecipe, SftRecipe, Signal
@@ -269,14 +269,10 @@ def _on_pairs(objective: Dpo, held: Sequence[Referred]) -> Proxy:
     """The implicit reward's margin on held-out pairs: what DPO is paid for."""
 
     def proxy(_: Sequence[Rollout]) -> dict[str, float]:
-        losses: list[Loss] = [
-            objective(objective.collate(held[at : at + 8])) for at in range(0, len(held), 8)
-        ]
-        total = sum(loss.weight for loss in losses)
-        means = {
-            name: sum(loss.figures[name] * loss.weight for loss in losses) / total
-            for name in losses[0].figures
-        }
+        seen = Means()
+        for at in range(0, len(held), 8):
+            seen.add(objective(objective.collate(held[at : at + 8])))
+        means = seen.take()
         return {"proxy": means["margin"], **means}
 
     return proxy
