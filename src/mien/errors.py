@@ -9,6 +9,7 @@
     |   `-- ChecksumError     what arrived is not what was promised
     |-- ModelError            a chat model does not answer
     |   |-- BusyError         not now; it is worth asking again
+    |   |-- UnableError       not this; something else can be asked of it
     |   `-- AccessError       nothing at all, until an address, a name or a key is mended
     |-- BudgetError           a job has used up what it may spend; what it has is kept
     |-- AdapterError          an adapter is missing, broken, or belongs to another base
@@ -108,6 +109,10 @@ class BusyError(ModelError):
         super().__init__(what, fix="Try again in a while; nothing is lost.")
         self.kind = kind
         self.wait = wait
+
+
+class UnableError(ModelError):
+    """A chat model cannot do what it is asked for; a suite that needs it is left out, which is said."""
 
 
 class AccessError(ModelError):

@@ -252,6 +252,22 @@ class Adapters:
         for layer in self.layers.values():
             layer.scales[name] = self.configs[name].scale
 
+    @contextmanager
+    def scaled(self, name: str | None, factor: float) -> Iterator[None]:
+        """Multiply an adapter's update by `factor` for a while; the bare base has none to multiply."""
+        if name is None or factor == 1:
+            yield
+            return
+        self._check_known(name)
+        before = {path: layer.scales[name] for path, layer in self.layers.items()}
+        for layer in self.layers.values():
+            layer.scales[name] *= factor
+        try:
+            yield
+        finally:
+            for path, layer in self.layers.items():
+                layer.scales[name] = before[path]
+
     def drop(self, name: str) -> None:
         """Forget an adapter that is not in force."""
         self._check_known(name)

@@ -136,13 +136,13 @@ class Renderer:
         style, ids = self.style, self._opening()
         for message in self._fold_system(messages):
             _refuse_tools(message)
-            ids += self._marks(getattr(style, message.role) or "") + self._text(message.content)
+            ids += self._marks(getattr(style, message.role) or "") + self.text(message.content)
             ids += self._stop + self._marks(style.after_stop)
         return ids + self._marks(style.assistant)
 
     def completion(self, reply: str) -> list[int]:
         """Token ids of a reply with the mark that ends it."""
-        return self._text(reply) + self._stop
+        return self.text(reply) + self._stop
 
     def example(self, example: Example) -> tuple[list[int], list[int]]:
         """Prompt and completion ids of a training example.
@@ -164,8 +164,8 @@ class Renderer:
     def _marks(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text else []
 
-    def _text(self, text: str) -> list[int]:
-        """What a person or the model wrote: marks inside it stay ordinary text."""
+    def text(self, text: str) -> list[int]:
+        """Token ids of what a person or the model wrote: marks inside it stay ordinary text."""
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
         return list(encoded.input_ids)
 

@@ -1,0 +1,99 @@
+"""What every suite is given: the persona, the measuring instruments, and a way to ask that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.base.embed import Embedder
+from mien.chat import Sampling
+from mien.errors import UnableError
+from mien.evaluate.classifier import VoiceClassifier
+from mien.evaluate.memo import Memo
+from mien.evaluate.subject import Asked, Likely, LogP, Options, Said, Subject
+from mien.persona.spec import Persona
+from mien.schema import digest
+from mien.show import Show
+
+if TYPE_CHECKING:
+    from mien.evaluate.judge import Judge
+
+Size = Literal["quick", "full"]
+Item = TypeVar("Item")
+_PART = 96  # replies that are kept together: what a kill can lose
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One evaluation's circumstances.
+
+    Attributes:
+        persona: Whose personality is meant.
+        sampling: How replies are drawn, for all subjects alike.
+        ear: Hears which voice a text is in.
+        embedder: For nearness in meaning.
+        memo: Remembers all answers.
+        size: `quick` for a few minutes, `full` for figures to be printed.
+        judge: Reads and rates replies; None if there is none.
+        show: Is told how it goes.
+        seed: Of whatever a suite draws.
+    """
+
+    persona: Persona
+    sampling: Sampling
+    ear: VoiceClassifier
+    embedder: Embedder
+    memo: Memo
+    size: Size = "quick"
+    judge: Judge | None = None
+    show: Show = field(default_factory=Show)
+    seed: int = 0
+
+    def some(self, items: Sequence[Item], quick: int, full: int | None = None) -> list[Item]:
+        """As many items as the size allows, spread evenly and always the same; None means all."""
+        count = quick if self.size == "quick" else full
+        if count is None or count >= len(items):
+            return list(items)
+        return [items[(2 * place + 1) * len(items) // (2 * count)] for place in range(count)]
+
+    def ask(
+        self, subject: Subject, asked: Sequence[Asked], *, sampling: Sampling | None = None
+    ) -> list[Said]:
+        """Replies of a subject; those it gave before are remembered.
+
+        Raises:
+            UnableError: It cannot answer one of them.
+        """
+        how = sampling or self.sampling
+        keys = [digest([subject.key, how.model_dump(), _plain(each)]) for each in asked]
+
+        def make(places: list[int]) -> list[Said]:
+            return subject.answer([asked[place] for place in places], how, progress=self.show.advance)
+
+        return [Said(*row) for row in self.memo.fill(keys, make, part=_PART)]
+
+    def logps(self, subject: Subject, asked: Sequence[Options]) -> list[tuple[LogP, ...]]:
+        """Log-probabilities of continuations; those that are known are remembered.
+
+        Raises:
+            UnableError: The subject's likelihoods cannot be read.
+        """
+        if not isinstance(subject, Likely):
+            raise UnableError(f"{subject.name}: its likelihoods cannot be read.")
+        keys = [digest([subject.key, "logp", _plain(each)]) for each in asked]
+        rows = self.memo.fill(
+            keys, lambda places: subject.logps([asked[p] for p in places], progress=self.show.advance)
+        )
+        return [tuple(LogP(*each) for each in row) for row in rows]
+
+    def heard(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Probability that each text is in the intended voice, (texts,)."""
+        return np.asarray(self.ear.judge(texts)[:, self.ear.labels.index(self.persona.name)])
+
+
+def _plain(each: Asked | Options) -> list[object]:
+    return [[message.model_dump(mode="json") for message in each.messages], *each[1:]]
