@@ -8,8 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
 
-from mien.stats import Interval, by_prompt, difference_by_prompt, ratio, wilson
+from mien.stats import (
+    Interval,
+    Level,
+    by_prompt,
+    difference_by_prompt,
+    kappa,
+    krippendorff,
+    ratio,
+    wilson,
+)
 
 
 def test_wilson_of_8_in_10_worked_by_hand() -> None:
@@ -142,3 +152,63 @@ def test_a_ratio_is_of_the_sums_and_not_a_mean_of_ratios() -> None:
 def test_a_ratio_refuses_what_cannot_be_divided(amounts: list[float], per: list[float]) -> None:
     with pytest.raises(ValueError, match="both must match"):
         ratio(amounts, per)
+
+
+def test_kappa_of_a_table_worked_by_hand() -> None:
+    # 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: observed 35 / 50 = 0.7; by chance 25/50 * 30/50 for yes
+    # and 25/50 * 20/50 for no, 0.5 in all; (0.7 - 0.5) / (1 - 0.5) = 0.4.
+    ours = [1] * 25 + [0] * 25
+    theirs = [1] * 20 + [0] * 5 + [1] * 10 + [0] * 15
+    found = kappa(ours, theirs, range(50))
+    assert found.value == pytest.approx(0.4)
+    assert found.n == 50
+    # The standard error of Fleiss, Cohen & Everitt (1969) is 0.127 for this table: 0.15 to 0.65.
+    assert (found.low, found.high) == pytest.approx((0.15, 0.65), abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("level", "weights"), [("nominal", None), ("linear", "linear"), ("quadratic", "quadratic")]
+)
+def test_kappa_is_that_of_scikit_learn(level: Level, weights: str | None) -> None:
+    rng = np.random.default_rng(0)
+    ours = rng.integers(1, 6, 80)
+    theirs = np.clip(ours + rng.integers(-1, 2, 80), 1, 5)
+    expected = cohen_kappa_score(ours, theirs, weights=weights)
+    assert kappa(ours, theirs, range(80), level=level, draws=10).value == pytest.approx(expected)
+
+
+def test_kappa_resamples_units_and_not_ratings() -> None:
+    ours, theirs = [1, 1, 0, 0, 1, 0] * 5, [1, 0, 0, 0, 1, 1] * 5
+    apart = kappa(ours, theirs, range(30))
+    lumped = kappa(ours, theirs, [place // 5 for place in range(30)])
+    assert lumped.value == apart.value
+    assert lumped != apart
+
+
+def test_raters_who_agree_in_all_have_a_kappa_of_one_and_an_alpha_of_one() -> None:
+    assert kappa([1, 2, 3], [1, 2, 3], "abc")[:3] == (1, 1, 1)
+    assert krippendorff([[1, 1], [2, 2], [3, 3, 3]])[:3] == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("level", "alpha"), [("nominal", 0.743), ("quadratic", 0.849)])
+def test_alpha_of_the_example_that_krippendorff_works_by_hand(level: Level, alpha: float) -> None:
+    # Krippendorff (2011), part C: four observers, twelve units, some of them not seen by all.
+    blank = None
+    a = [1, 2, 3, 3, 2, 1, 4, 1, 2, blank, blank, blank]
+    b = [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, blank, 3]
+    c = [blank, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, blank]
+    d = [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, blank]
+    units = [[each for each in unit if each is not None] for unit in zip(a, b, c, d, strict=True)]
+    found = krippendorff(units, level=level)
+    assert found.value == pytest.approx(alpha, abs=5e-4)
+    assert found.n == 11  # the last unit was seen by one observer alone
+    assert found.low < found.value <= found.high
+
+
+def test_agreement_is_not_defined_without_differences_or_without_pairs() -> None:
+    with pytest.raises(ValueError, match="all ratings are the same"):
+        kappa([1, 1], [1, 1], "ab")
+    with pytest.raises(ValueError, match="two ratings"):
+        krippendorff([[1], [2]])
+    with pytest.raises(ValueError, match="all must match"):
+        kappa([1], [1, 2], "a")

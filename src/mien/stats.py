@@ -2,13 +2,14 @@
 
 Replies to one prompt resemble each other, so the prompt is the unit that is resampled: the
 percentile bootstrap over prompts (Efron & Tibshirani 1993, ch. 13), with every reply to a drawn
-prompt coming along. Proportions of independent trials get Wilson's interval (1927).
+prompt coming along. Proportions of independent trials get Wilson's interval (1927). Agreement between
+raters is corrected for chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,3 +127,103 @@ def _resample(
     """Means of `draws` resamples of the prompts."""
     picks = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
     return np.asarray(sums[picks].sum(axis=1) / counts[picks].sum(axis=1))
+
+
+Level = Literal["nominal", "linear", "quadratic"]
+
+
+def kappa(
+    ours: Values,
+    theirs: Values,
+    units: Sequence[Hashable],
+    *,
+    level: Level = "nominal",
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Cohen's kappa of two raters (1960; weighted 1968), with a bootstrap interval over units.
+
+    Args:
+        ours: One rating each.
+        theirs: Of the same things.
+        units: What each rating belongs to and is resampled with.
+        level: How much two ratings differ: not at all or wholly, by their distance, or by its square.
+        draws: Bootstrap resamples; those in which both raters give one value throughout are left out.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: The three differ in length, are empty, or both raters give one value throughout.
+    """
+    if not len(ours) == len(theirs) == len(units) > 0:
+        raise ValueError(f"{len(ours)}, {len(theirs)} ratings of {len(units)}: all must match, not 0")
+    values, places = np.unique(np.concatenate([ours, theirs]), return_inverse=True)
+    ones = np.eye(len(values))[places.reshape(2, -1)]
+    names = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
+    tables = np.zeros((len(names), len(values), len(values)))
+    np.add.at(tables, [names[unit] for unit in units], ones[0][:, :, None] * ones[1][:, None, :])
+    found = _corrected(tables, _distances(values, level), _by_margins, draws, seed)
+    return found._replace(n=len(ours))
+
+
+def krippendorff(
+    ratings: Sequence[Values], *, level: Level = "nominal", draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Krippendorff's alpha (2011, "Computing Krippendorff's alpha-reliability"), any number of raters.
+
+    Args:
+        ratings: For each unit the ratings that it was given, in any order and number; units with fewer
+            than two say nothing. `quadratic` is what Krippendorff calls the interval metric.
+        level: As in `kappa`.
+        draws: Bootstrap resamples of the units.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: No unit has two ratings, or all ratings are the same.
+    """
+    paired = [np.asarray(each, dtype=np.float64) for each in ratings if len(each) > 1]
+    if not paired:
+        raise ValueError("alpha needs a unit with two ratings")
+    values = np.unique(np.concatenate(paired))
+    counts = np.array([(each[:, None] == values).sum(axis=0) for each in paired], dtype=np.float64)
+    tables = counts[:, :, None] * counts[:, None, :] - np.eye(len(values)) * counts[:, None, :]
+    tables /= counts.sum(axis=1)[:, None, None] - 1
+    return _corrected(tables, _distances(values, level), _by_pool, draws, seed)
+
+
+def _distances(values: NDArray[np.float64], level: Level) -> NDArray[np.float64]:
+    gaps = np.abs(values[:, None] - values[None, :])
+    return {"nominal": (gaps > 0).astype(np.float64), "linear": gaps, "quadratic": gaps**2}[level]
+
+
+def _corrected(
+    tables: NDArray[np.float64],
+    distances: NDArray[np.float64],
+    expected: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    draws: int,
+    seed: int,
+) -> Interval:
+    """1 - observed over expected disagreement, from a table of pairs of ratings per unit."""
+    n = len(tables)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+    weights = np.concatenate([np.ones((1, n)), drawn])
+    sums = (weights @ tables.reshape(n, -1)).reshape(-1, *distances.shape)
+    with np.errstate(invalid="ignore"):
+        found = 1 - (sums * distances).sum((1, 2)) / (expected(sums) * distances).sum((1, 2))
+    value, kept = float(found[0]), found[np.isfinite(found)]
+    if not np.isfinite(value):
+        raise ValueError("agreement beyond chance is not defined where all ratings are the same")
+    low, high = np.quantile(kept, [0.025, 0.975])
+    return Interval(value, min(value, float(low)), max(value, float(high)), n)
+
+
+def _by_margins(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What two raters would agree on by chance, each with habits of its own."""
+    rows, columns = tables.sum(axis=2), tables.sum(axis=1)
+    return np.asarray(rows[:, :, None] * columns[:, None, :] / rows.sum(axis=1)[:, None, None])
+
+
+def _by_pool(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What two ratings drawn without replacement from all of them would agree on."""
+    counts = tables.sum(axis=1)
+    pairs = counts[:, :, None] * counts[:, None, :] - np.eye(counts.shape[1]) * counts[:, None, :]
+    return np.asarray(pairs / (counts.sum(axis=1) - 1)[:, None, None])

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 from mien.errors import MienError
 from mien.schema import Score
 
+DATABASE = "mien.db"
 _CANNOT_WRITE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
 
 _TORCH_CANNOT_WRITE = re.compile(r"unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing")
@@ -116,8 +117,16 @@ def _scores_table(db: sqlite3.Connection) -> None:
     )
 
 
+def _promotion_table(db: sqlite3.Connection) -> None:
+    db.execute(
+        "create table promotion (id integer primary key, made text not null, persona text not null,"
+        " base_hash text not null, run text not null, adapter_hash text not null, report text not null,"
+        " who text not null, forced integer not null, why text not null, failed text not null)"
+    )
+
+
 # Append only: a released migration never changes.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_scores_table,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_scores_table, _promotion_table)
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
@@ -163,7 +172,7 @@ class Workspace:
             MienError: A newer release has written it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        path = self.root / "mien.db"
+        path = self.root / DATABASE
         db = sqlite3.connect(path, isolation_level=None)
         try:
             _migrate(db, path)

@@ -13,7 +13,7 @@ import yaml
 
 from mien.cli.show import TerminalShow
 from mien.data.formats import write_examples
-from mien.registry.cards import cards
+from mien.registry.cards import NULLS, cards, newest_null
 from mien.schema import Example
 from mien.train import run as training
 from mien.train.recipe import RECIPES, SftRecipe, load_recipe, recipe_of
@@ -21,7 +21,8 @@ from tests.cli.running import run
 from tests.seams import HELD, TRAINED, Seams
 from tests.train.pairs import PAIRS, write_pairs
 
-SHORT = ("train", "sft", "--persona", "witty", "--epochs", "1", "--batch-size", "8")
+QUICK = ("--epochs", "1", "--batch-size", "8")
+SHORT = ("train", "sft", "--persona", "witty", *QUICK)
 
 
 def unbroken(text: str) -> str:
@@ -141,6 +142,7 @@ def test_ctrl_c_is_one_line_with_the_step_and_the_next_run_goes_on(
         ((*SHORT, "--set", "lora.rank=2"), "lora.rank: unknown key"),
         ((*SHORT, "--steps", "3"), "steps: unknown key"),
         ((*SHORT, "--from", "fresh"), "start: unknown key"),
+        (("train", "null", "--persona", "witty"), "a null adapter is nobody's"),
     ],
 )
 def test_bad_input_is_told_with_what_to_do(story: Seams, arguments: tuple[str, ...], says: str) -> None:
@@ -156,6 +158,7 @@ def test_bad_input_is_told_with_what_to_do(story: Seams, arguments: tuple[str, .
         (("dpo",), "no trained adapter of 'witty'", "mien train sft --persona witty"),
         (("dpo", "--from", "nobody"), "no trained adapter of 'nobody'", "mien train"),
         (("ppo", "--from", "fresh"), "no reward model of 'witty'", "mien train reward --persona witty"),
+        (("dpo", "--from", "null"), "no null adapter", "mien train null"),
     ],
 )
 def test_what_a_run_is_to_start_from_or_be_paid_by_must_be_there(
@@ -234,6 +237,28 @@ def test_a_persona_of_ones_own_goes_by_its_name_and_not_by_its_file(
     assert f"starts from {card.run}" in unbroken(result.stdout)
 
 
+def test_the_null_adapter_needs_no_persona_and_is_the_same_run_every_time(story: Seams) -> None:
+    null = ("train", "null", *QUICK)
+    result = run(*null)
+    assert result.exit_code == 0, result.output
+    (card,) = cards(story.workspace)
+    assert (card.stage, card.persona, card.examples) == ("null", "neutral", TRAINED)
+    assert newest_null(story.workspace, base_hash=card.base_hash) == card
+    assert "mien eval --persona NAME --systems base,prompt,null" in unbroken(result.stdout)
+    assert "there already" in run(*null).stderr
+
+
+def test_the_null_of_pairs_starts_from_the_null_of_replies(story: Seams) -> None:
+    dry = ("train", "null-dpo", "--dry-run")
+    missing = run(*dry)
+    assert missing.exit_code == 1 and "Run `mien train null` first." in missing.stderr
+    assert run("train", "null", *QUICK).exit_code == 0
+    assert run("train", "sft", "--persona", "neutral", *QUICK).exit_code == 0
+    said = run(*dry, width=200)
+    assert f"starts from {newest_null(story.workspace).run}" in unbroken(said.stdout)
+    assert "pairs" in said.stdout and resolved(said.stdout)["persona"] == "neutral"
+
+
 def test_members_of_an_ensemble_differ_by_their_seed(story: Seams, tmp_path: Path) -> None:
     pairs = str(write_pairs(tmp_path / "pairs.jsonl"))
     reward = ("train", "reward", "--persona", "witty", "--data", pairs, "--seed", "4")
@@ -247,7 +272,7 @@ def test_members_of_an_ensemble_differ_by_their_seed(story: Seams, tmp_path: Pat
     assert found[0].examples <= len(PAIRS)
 
 
-@pytest.mark.parametrize("stage", RECIPES)
+@pytest.mark.parametrize("stage", [stage for stage in RECIPES if stage not in NULLS])
 def test_a_new_recipe_of_every_stage_checks_and_is_the_defaults(stage: str, tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     assert run("recipe", "new", "calm", str(path), "--stage", stage).exit_code == 0

@@ -13,7 +13,19 @@ from mien.base.lora import WEIGHTS, LoraConfig
 from mien.base.model import Base
 from mien.errors import AdapterError
 from mien.registry.attach import attach
-from mien.registry.cards import CARD, Card, adapter_folder, cards, newest, read_card, write_card
+from mien.registry.cards import (
+    CARD,
+    NULLS,
+    POLICIES,
+    Card,
+    adapter_folder,
+    cards,
+    newest,
+    newest_null,
+    read_card,
+    write_card,
+)
+from mien.registry.promote import Promotion, record
 from mien.workspace import Workspace
 from tests import models
 
@@ -85,6 +97,56 @@ def test_only_adapters_of_the_base_at_hand_are_taken(workspace: Workspace) -> No
     with pytest.raises(AdapterError, match="trained on other, not on this base") as caught:
         newest(workspace, "witty", base_hash="2" * 64)
     assert "--base other" in caught.value.fix
+
+
+def test_a_null_adapter_answers_and_is_nobodys(workspace: Workspace) -> None:
+    mine = put(workspace, run="a", persona="neutral", made="2026-01-02T00:00:00+00:00")
+    null = put(workspace, run="b", persona="neutral", stage="null", made="2026-01-03T00:00:00+00:00")
+    pairs = put(
+        workspace, run="c", persona="neutral", stage="null-dpo", made="2026-01-04T00:00:00+00:00"
+    )
+    assert newest(workspace, "neutral") == mine
+    assert newest(workspace, "null") == newest_null(workspace) == null
+    assert newest(workspace, "null-dpo") == newest(workspace, "witty", stages=("null-dpo",)) == pairs
+    assert newest(workspace, "b", base_hash="0" * 64) == null
+    assert set(NULLS) < set(POLICIES)
+
+
+@pytest.mark.parametrize("stage", NULLS)
+def test_no_null_adapter_says_how_to_get_one(workspace: Workspace, stage: str) -> None:
+    put(workspace, persona="neutral")
+    for name, stages in ((stage, None), ("witty", (stage,))):
+        with pytest.raises(AdapterError, match="no null adapter") as caught:
+            newest(workspace, name, stages=stages)
+        assert caught.value.fix == f"Run `mien train {stage}` first."
+
+
+def promoted(workspace: Workspace, card: Card) -> None:
+    same = {key: getattr(card, key) for key in ("persona", "base_hash", "run", "adapter_hash")}
+    record(workspace, Promotion(**same, report="r", who="ada"))
+
+
+def test_the_one_that_was_promoted_last_speaks_for_the_persona(workspace: Workspace) -> None:
+    early = put(workspace, run="a", made="2026-01-02T00:00:00+00:00")
+    late = put(workspace, run="b", made="2026-01-03T00:00:00+00:00")
+    promoted(workspace, late)
+    promoted(workspace, early)
+    assert newest(workspace, "witty") == early
+    assert newest(workspace, "b") == late
+    # Who names stages looks for something to train on or to compare.
+    assert newest(workspace, "witty", stages=("sft",)) == late
+
+
+def test_a_promotion_counts_on_its_own_base_and_for_the_file_it_was_given_to(
+    workspace: Workspace,
+) -> None:
+    old = put(workspace, run="a", made="2026-01-02T00:00:00+00:00")
+    other = put(workspace, run="b", base_hash="1" * 64, made="2026-01-03T00:00:00+00:00")
+    late = put(workspace, run="c", made="2026-01-04T00:00:00+00:00")
+    promoted(workspace, old)
+    assert newest(workspace, "witty", base_hash=other.base_hash) == other
+    put(workspace, run="a", adapter_hash="e" * 64, made="2026-01-02T00:00:00+00:00")  # trained anew
+    assert newest(workspace, "witty", base_hash=late.base_hash) == late
 
 
 def test_no_adapter_says_how_to_get_one(workspace: Workspace) -> None:

@@ -16,9 +16,10 @@ from mien.data.corpus import VOICES, rows_of, split_of
 from mien.data.formats import Row, write_examples, write_records
 from mien.errors import DataError, SpecError
 from mien.persona.spec import find
-from mien.schema import Dialogue, Example, Message
+from mien.persona.voice import Text
+from mien.schema import Dialogue, Example, Message, Preference
 from mien.train.data import Dataset, encode, load_dataset, preview
-from mien.train.recipe import SftRecipe
+from mien.train.recipe import DpoRecipe, SftRecipe
 from tests import models
 
 ASKED = [f"question number {n}" for n in range(60)]
@@ -66,6 +67,35 @@ def test_a_persona_without_built_in_data_says_what_to_do(tmp_path: Path) -> None
 def test_an_unknown_persona_is_found_out_before_any_data_are_read() -> None:
     with pytest.raises((DataError, SpecError, Exception), match="captain"):
         find("captain")
+
+
+def test_the_null_adapter_learns_the_neutral_replies() -> None:
+    neutral = find("neutral")
+    null = load_dataset(SftRecipe(stage="null", persona="neutral"), neutral)
+    assert null == load_dataset(SftRecipe(persona="neutral"), neutral)
+
+
+def test_pairs_of_the_null_are_one_neutral_reply_less_a_sentence_on_each_side() -> None:
+    found = load_dataset(DpoRecipe(stage="null-dpo", persona="neutral"), find("neutral"))
+    replies = {row.prompt: row.replies["neutral"] for row in corpus.corpus()}
+    assert len(found.train) > 100 and found.validation
+    for pair in (*found.train, *found.validation):
+        assert isinstance(pair, Preference)
+        whole = Text(replies[pair.prompt[-1].content]).sentences
+        less_one = {" ".join(whole[:out] + whole[out + 1 :]) for out in range(len(whole))}
+        assert pair.chosen != pair.rejected
+        assert {pair.chosen[0].content, pair.rejected[0].content} <= less_one
+
+
+def test_chance_says_which_side_of_the_null_s_pairs_is_chosen_so_length_does_not() -> None:
+    found = load_dataset(DpoRecipe(stage="null-dpo", persona="neutral"), find("neutral"))
+    longer = [
+        len(pair.chosen[0].content) > len(pair.rejected[0].content)
+        for pair in found.train
+        if isinstance(pair, Preference)
+    ]
+    assert sum(longer) / len(longer) == pytest.approx(0.5, abs=0.15)
+    assert found == load_dataset(DpoRecipe(stage="null-dpo", persona="neutral"), find("neutral"))
 
 
 def test_prompts_of_a_file_are_held_out_by_their_hash(tmp_path: Path) -> None:

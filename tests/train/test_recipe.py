@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mien.base.fetch import DEFAULT_BASE
 from mien.errors import InputError, SpecError
+from mien.registry.cards import NULLS
 from mien.train.recipe import (
     RECIPES,
     DpoRecipe,
@@ -22,6 +23,8 @@ from mien.train.recipe import (
     recipe_of,
 )
 
+OF_PERSONAS = {stage: kind for stage, kind in RECIPES.items() if stage not in NULLS}
+
 
 def write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
@@ -29,7 +32,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_a_persona_is_all_that_must_be_said() -> None:
-    for stage, kind in RECIPES.items():
+    for stage, kind in OF_PERSONAS.items():
         recipe = recipe_of({"stage": stage, "persona": "witty"}, source="here")
         assert type(recipe) is kind and recipe == kind.model_validate({"persona": "witty"})
         assert (recipe.stage, recipe.base, recipe.data) == (stage, DEFAULT_BASE, None)
@@ -37,6 +40,19 @@ def test_a_persona_is_all_that_must_be_said() -> None:
         assert (recipe.dtype, recipe.seed) == ("auto", 0)
         with pytest.raises(ValidationError, match="persona"):
             kind.model_validate({})
+
+
+def test_a_null_recipe_is_that_of_a_persona_with_neutral_in_its_place() -> None:
+    for stage, like in (("null", SftRecipe), ("null-dpo", DpoRecipe)):
+        recipe = recipe_of({"stage": stage}, source="here")
+        assert type(recipe) is like and recipe.persona == "neutral"
+        others = {"stage", "persona"}
+        assert recipe.model_dump(exclude=others) == like(persona="witty").model_dump(exclude=others)
+
+
+@pytest.mark.parametrize("stage", NULLS)
+def test_a_null_recipe_for_a_persona_is_a_mistake(stage: str) -> None:
+    assert mistakes(stage=stage) == ("a null adapter is nobody's: leave `persona` out",)
 
 
 def test_a_file_without_a_stage_is_one_of_sft(tmp_path: Path) -> None:
@@ -253,17 +269,19 @@ def test_another_persona_on_the_command_line_is_paid_by_its_own_reward_model(tmp
 
 def test_the_schema_has_every_key_of_every_stage_and_needs_none_that_has_a_default() -> None:
     known = json_schema()["$defs"]
-    for stage, kind in RECIPES.items():
+    for stage, kind in OF_PERSONAS.items():
         schema = known[kind.__name__]
         assert set(schema["properties"]) == set(kind.model_fields)
         # Without `stage` a file is one of SFT: were it left out in the others, it would be several.
         needed = {"persona"} if stage == "sft" else {"persona", "stage"}
         assert set(schema["required"]) == needed
-        assert schema["properties"]["stage"]["const"] == stage
+        told = schema["properties"]["stage"]
+        known_as = [name for name, each in RECIPES.items() if each is kind]
+        assert told.get("enum", [told.get("const")]) == known_as
 
 
 def test_a_recipe_of_every_stage_that_is_written_out_reads_as_itself(tmp_path: Path) -> None:
-    for stage in RECIPES:
+    for stage in OF_PERSONAS:
         recipe: Recipe = recipe_of({"stage": stage, "persona": "witty", "seed": 3}, source="here")
         again = load_recipe(write(tmp_path / f"{stage}.yaml", recipe.model_dump_json()))
         assert again == recipe and again.digest() == recipe.digest()

@@ -65,7 +65,7 @@ def test_the_finished_update_gets_its_dose(tmp_path: Path) -> None:
     objective(base)
     layer = next(iter(base.adapters.layers.values()))
     before = layer.scales["x"]
-    Sft(base, "x", dose=1.3).finish(tmp_path)
+    Sft(base, "x", dose=lambda: 1.3).finish(tmp_path)
     assert layer.scales["x"] == pytest.approx(1.3 * before)
 
 

@@ -13,7 +13,7 @@ from mien.cli.groups import Group
 from mien.cli.output import console, table
 from mien.cli.show import TerminalShow, terminal_show
 from mien.errors import InputError
-from mien.registry.cards import CARD
+from mien.registry.cards import CARD, NULLS
 
 if TYPE_CHECKING:
     from mien.registry.cards import Card
@@ -24,7 +24,7 @@ _PREVIEWED = 2
 
 
 @click.command("train")
-@click.argument("what", metavar="sft|dpo|reward|ppo|RECIPE.yaml")
+@click.argument("what", metavar="sft|dpo|reward|ppo|null|RECIPE.yaml")
 @click.option("--persona", help="A built-in name or a .yaml file.")
 @click.option("--base", help="A known name, a folder, a .gguf file, or a hub id.")
 @click.option("--data", type=click.Path(path_type=Path), help="JSONL to learn from.")
@@ -65,6 +65,8 @@ def train(
     dpo     prefer the persona's replies to others, starting from an SFT run
     reward  learn to score replies by pairs of them
     ppo     be paid for replies, by reward models and by measures
+    null    the control of every evaluation: the SFT recipe on replies that are nobody's voice;
+            `null-dpo` goes on from it on pairs that prefer nothing
 
     `mien train sft --persona witty` learns a built-in voice from the built-in corpus. A recipe file
     says everything else; what the command line says replaces what the file says. Ctrl-C writes a
@@ -111,6 +113,8 @@ def _tell(card: Card, folder: Path, show: TerminalShow, *, fresh: bool) -> None:
     out.print(str(folder), markup=False, soft_wrap=True)
     if card.stage == "reward":
         hint = f"Score with it: mien reward score --run {card.run} FILE"
+    elif card.stage in NULLS:
+        hint = f"Compare with it: mien eval --persona NAME --systems base,prompt,{card.stage},sft"
     else:
         verb = "Measure it: mien eval" if card.persona in VOICES else "Talk to it: mien chat"
         hint = f"{verb} --persona {card.persona}"
@@ -152,7 +156,7 @@ def _recipe(what: str, overrides: dict[str, Any]) -> Recipe:
             fix=f"Stages are {', '.join(RECIPES)}: `mien train sft --persona NAME`. Or give a recipe:"
             " `mien train RECIPE.yaml`.",
         )
-    if "persona" not in overrides:
+    if "persona" not in overrides and what not in NULLS:
         raise InputError("No persona is given.", fix="Add `--persona witty`, say.")
     return recipe_of({"stage": what, **overrides}, source="command line")
 

@@ -52,7 +52,8 @@ def _measures(texts: Sequence[str]) -> NDArray[np.float64]:
     return np.array([[row[name] for name in _HEARD] for row in rows])
 
 
-def _pipeline() -> Pipeline:
+def pipeline() -> Pipeline:
+    """The classifier before it has heard anything."""
     views = FeatureUnion(
         [
             ("words", TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True)),
@@ -81,7 +82,7 @@ class VoiceClassifier:
         texts, voices = replies(rows_of("train") if rows is None else rows)
         heard = [excerpt(text) for text in (*texts, *bare)]
         self.trained_on = len(heard)
-        self._model = _pipeline().fit(heard, [*voices, *["neutral"] * len(bare)])
+        self._model = pipeline().fit(heard, [*voices, *["neutral"] * len(bare)])
         self.labels: tuple[str, ...] = tuple(self._model.classes_)
 
     def judge(self, texts: Sequence[str]) -> NDArray[np.float64]:

@@ -15,9 +15,8 @@ from mien.base.model import Base
 from mien.data.corpus import rows_of
 from mien.data.wording import repetition
 from mien.errors import InputError
-from mien.evaluate.classifier import VoiceClassifier
-from mien.evaluate.suite import SAMPLING
-from mien.evaluate.systems import BARE_PROMPTS, bare_replies
+from mien.evaluate.bare import ear_of
+from mien.evaluate.setting import SAMPLING
 from mien.persona.spec import Persona
 from mien.show import Show
 from mien.train.leash import Gold, GoldScore
@@ -31,9 +30,7 @@ def gold_of(base: Base, persona: Persona, show: Show) -> Gold:
         InputError: A prompt that is scored is not one of the corpus' validation prompts.
     """
     embedder = Embedder.load(report=show.say)
-    show.begin("the bare base answers, for the ear to know it", BARE_PROMPTS)
-    bare = bare_replies(base, SAMPLING, progress=lambda _, ended: show.advance(ended))
-    ear = VoiceClassifier(bare)
+    ear = ear_of(base, SAMPLING, show)
     voice = ear.labels.index(persona.name)
     rows = rows_of("validation")
     vectors = embedder.embed([row.replies["neutral"] for row in rows])

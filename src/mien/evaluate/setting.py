@@ -14,7 +14,7 @@ from mien.chat import Sampling
 from mien.errors import UnableError
 from mien.evaluate.classifier import VoiceClassifier
 from mien.evaluate.memo import Memo
-from mien.evaluate.subject import Asked, Likely, LogP, Options, Said, Subject
+from mien.evaluate.subject import Asked, Likely, LocalSubject, LogP, Options, Said, Subject
 from mien.persona.spec import Persona
 from mien.schema import digest
 from mien.show import Show
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mien.evaluate.judge import Judge
 
 Size = Literal["quick", "full"]
+SAMPLING = Sampling(max_tokens=130, temperature=0.5)  # of every evaluation, for all subjects alike
 Item = TypeVar("Item")
 _PART = 96  # replies that are kept together: what a kill can lose
 
@@ -89,6 +90,21 @@ class Setting:
             keys, lambda places: subject.logps([asked[p] for p in places], progress=self.show.advance)
         )
         return [tuple(LogP(*each) for each in row) for row in rows]
+
+    def divergences(self, subject: Subject, asked: Sequence[Options]) -> list[tuple[float, ...]]:
+        """KL from the bare base over continuations, in nats; those that are known are remembered.
+
+        Raises:
+            UnableError: The subject is not the local base.
+        """
+        if not isinstance(subject, LocalSubject):
+            raise UnableError(f"{subject.name}: how far it is from the base cannot be read.")
+        keys = [digest([subject.key, "kl", _plain(each)]) for each in asked]
+        rows = self.memo.fill(
+            keys,
+            lambda places: subject.divergences([asked[p] for p in places], progress=self.show.advance),
+        )
+        return [tuple(row) for row in rows]
 
     def heard(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Probability that each text is in the intended voice, (texts,)."""

@@ -16,9 +16,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field, ValidationError
+from torch import Tensor
 
 from mien.base.decode import continued
 from mien.base.flat import Flat, Tree, batches
+from mien.base.maths import token_kl
 from mien.base.model import Base
 from mien.chat import Sampling
 from mien.data.teacher import Teacher, Unfinished
@@ -157,7 +159,7 @@ class LocalSubject:
                 base.dtype,
                 base.renderer.style.name,
                 self.adapter_hash or self.adapter,
-                self.scale if self.adapter else 1.0,
+                self._shape(),
                 self.system_prompt,
             ]
         )
@@ -195,6 +197,37 @@ class LocalSubject:
                     found[next(places)] = tuple(next(each) for _ in tree.completions)
                 progress(len(batch))
         return found
+
+    @torch.no_grad()
+    def divergences(
+        self, asked: Sequence[Options], *, progress: Progress = _quiet
+    ) -> list[tuple[float, ...]]:
+        """KL(this || bare base) of the next token, in nats, summed over each continuation.
+
+        The base is given the same conversation without this subject's system prompt, so what a system
+        prompt alone moves counts as well.
+        """
+        bare = LocalSubject(self.name, self.base)
+        found: list[tuple[float, ...]] = []
+        for each in asked:
+            sides = [subject._before([subject._tree(each)]) for subject in (self, bare)]
+            flat = sides[0][0]
+            moved = token_kl(sides[0][1], sides[1][1], self.base.head.weight)
+            found.append(tuple(flat.sums(moved).tolist()))
+            progress(1)
+        return found
+
+    def _before(self, trees: Sequence[Tree]) -> tuple[Flat, Tensor]:
+        """The hidden states before each token of the continuations."""
+        flat = Flat.branching(trees)
+        with self.base.adapters.use(self.adapter), self._scaled():
+            hidden = self.base.hidden(flat)
+        return flat, hidden.index_select(0, flat.index.to(hidden.device))
+
+    def _shape(self) -> list[float]:
+        """What the matrices are multiplied by, which is not in their file's hash."""
+        config = self.base.adapters.configs.get(self.adapter or "")
+        return [config.scale * self.scale] if config else []
 
     def _tree(self, each: Options) -> Tree:
         renderer = self.base.renderer

@@ -5,7 +5,7 @@ A card is `manifest.json` in the run's folder. It is written last, so it also me
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,13 +13,15 @@ from pydantic import Field
 
 from mien.errors import AdapterError, first_line
 from mien.persona.spec import Persona
+from mien.registry.promote import promotions
 from mien.schema import Strict
 from mien.workspace import Workspace, read_json, write_json
 
 CARD = "manifest.json"
 PERSONA = "persona.json"
 ADAPTER = "adapter"
-POLICIES = ("sft", "dpo", "ppo")  # the stages whose adapters answer; a reward model's only scores
+NULLS = ("null", "null-dpo")  # the controls: nobody's voice, so they go by the stage's name
+POLICIES = ("sft", "dpo", "ppo", *NULLS)  # the stages whose adapters answer; a reward model only scores
 
 
 class Card(Strict):
@@ -49,6 +51,7 @@ class Card(Strict):
     verdict: str | None = None
     seconds: float
     validation_loss: float | None = None
+    dose: float | None = None
     trained_tokens: int
     peak_memory_mb: float
 
@@ -95,32 +98,67 @@ def newest(
     persona: str,
     *,
     base_hash: str | None = None,
-    stages: Collection[str] = POLICIES,
+    stages: Collection[str] | None = None,
 ) -> Card:
-    """The newest adapter of a persona, or a run by its own name.
+    """The adapter that speaks for a persona, or a run by its own name.
+
+    That is the one that was promoted last, and the newest where none was. Who names stages asks for
+    something to train on or to compare, and gets the newest of them, promoted or not. A null adapter is
+    nobody's: it is found by its stage, whether that is the name or all that may be found, and by its
+    run's name, but never by the persona whose replies it has learnt.
 
     Args:
         workspace: Where to look.
-        persona: A persona's name or a run's.
+        persona: A persona's name or a run's, or `null`.
         base_hash: Only adapters of this base.
         stages: Only adapters that came of one of these; by default those that can speak.
 
     Raises:
         AdapterError: There is none, or only for other bases.
     """
-    known = [card for card in cards(workspace) if card.stage in stages]
-    mine = [card for card in known if persona in (card.persona, card.run)]
+    wanted = POLICIES if stages is None else tuple(stages)
+    known = [card for card in cards(workspace) if card.stage in wanted]
+    mine = [card for card in known if _goes_by(persona, card, wanted)]
     fitting = [card for card in mine if base_hash in (None, card.base_hash)]
     if fitting:
-        return fitting[-1]
+        return (_promoted(workspace, persona, fitting) if stages is None else None) or fitting[-1]
     if mine:
         raise AdapterError(
             f"The adapter of {persona!r} was trained on {mine[-1].base}, not on this base.",
             fix=f"Pass `--base {mine[-1].base}`, or train it on this one.",
         )
-    what = "reward model" if tuple(stages) == ("reward",) else "trained adapter"
-    stage = next(iter(stages))
-    raise AdapterError(
-        f"{workspace.runs}: no {what} of {persona!r}.",
-        fix=f"Run `mien train {stage} --persona {persona}` first.",
+    raise _none(workspace, persona, wanted)
+
+
+def newest_null(workspace: Workspace, *, base_hash: str | None = None) -> Card:
+    """The newest null adapter that was trained like an SFT.
+
+    Raises:
+        AdapterError: There is none, or only for other bases.
+    """
+    return newest(workspace, NULLS[0], base_hash=base_hash, stages=NULLS[:1])
+
+
+def _promoted(workspace: Workspace, persona: str, among: Sequence[Card]) -> Card | None:
+    """The one that was promoted last, if it is still the file that was promoted."""
+    known = {(card.run, card.adapter_hash): card for card in among}
+    rows = promotions(workspace, persona)
+    found = (known.get((row.run, row.adapter_hash)) for row in reversed(rows))
+    return next((card for card in found if card), None)
+
+
+def _goes_by(name: str, card: Card, stages: tuple[str, ...]) -> bool:
+    if card.stage in NULLS:
+        return name in (card.stage, card.run) or set(stages) <= set(NULLS)
+    return name in (card.persona, card.run)
+
+
+def _none(workspace: Workspace, persona: str, stages: tuple[str, ...]) -> AdapterError:
+    if null := next((each for each in (persona, stages[0]) if each in NULLS), None):
+        what = f"{workspace.runs}: no null adapter ({null})."
+        return AdapterError(what, fix=f"Run `mien train {null}` first.")
+    kind = "reward model" if stages == ("reward",) else "trained adapter"
+    return AdapterError(
+        f"{workspace.runs}: no {kind} of {persona!r}.",
+        fix=f"Run `mien train {stages[0]} --persona {persona}` first.",
     )

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -25,7 +26,9 @@ from mien.data.pairs import contents, voices
 from mien.data.selection import Options, finish
 from mien.errors import DataError
 from mien.persona.spec import Persona
-from mien.schema import Example, Message, Preference, digest
+from mien.persona.voice import Text as Prose
+from mien.registry.cards import NULLS
+from mien.schema import Example, Message, Preference, conversation, digest
 from mien.train.recipe import DpoRecipe, Passes, PpoRecipe, Recipe, RewardRecipe
 
 _LARGEST_HOLDOUT = 200  # enough to stop on; more only takes time
@@ -139,7 +142,8 @@ def load_dataset(recipe: Recipe, persona: Persona) -> Dataset:
     if recipe.data is None:
         what = "pairs of " if pairs else ""
         name = f"built-in corpus, {what}{persona.name}"
-        sides: Any = _corpus_pairs(persona.name) if pairs else _corpus_examples(persona.name)
+        of_voice = neutral_pairs if recipe.stage in NULLS else _corpus_pairs
+        sides: Any = of_voice(persona.name) if pairs else _corpus_examples(persona.name)
     else:
         held = recipe.validation if isinstance(recipe, Passes) else None
         name = str(recipe.data)
@@ -258,6 +262,33 @@ def _corpus_pairs(voice: str) -> list[list[Preference]]:
         wanted = Options(split=split, max_ratio=1.5, one_rejected=True)
         sides.append(finish(found, wanted)[0])
     return sides
+
+
+def neutral_pairs(voice: str) -> list[list[Preference]]:
+    """Pairs without a preference, for the null adapter: neutral on both sides.
+
+    Both sides are the one authored reply, less a sentence each, and chance says which side is chosen.
+    So prompts, loss and number of steps are a persona's, and voice, content and length favour no side:
+    what training on these does, training on pairs does to any model.
+    """
+    sides = []
+    for split in ("train", "validation"):
+        found = (_without_preference(row, voice) for row in corpus.rows_of(split))
+        sides.append([pair for pair in found if pair])
+    return sides
+
+
+def _without_preference(row: corpus.Parallel, voice: str) -> Preference | None:
+    sentences = Prose(row.replies[voice]).sentences
+    if len(sentences) < 3:
+        return None
+    chosen, rejected = (
+        Message(role="assistant", content=" ".join(sentences[:out] + sentences[out + 1 :]))
+        for out in Random(row.id).sample(range(len(sentences)), 2)
+    )
+    return Preference(
+        prompt=conversation(row.prompt), chosen=(chosen,), rejected=(rejected,), source=NULLS[0]
+    )
 
 
 def _from_files(

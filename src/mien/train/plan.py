@@ -9,7 +9,7 @@ from pathlib import Path
 from mien.base.machine import probe
 from mien.base.model import Base
 from mien.persona.spec import Persona, find
-from mien.registry.cards import POLICIES, Card, newest
+from mien.registry.cards import NULLS, POLICIES, Card, newest
 from mien.schema import digest
 from mien.train.data import Dataset, Encoded, encode, length, load_dataset
 from mien.train.recipe import DpoRecipe, Passes, PpoRecipe, Recipe
@@ -41,7 +41,7 @@ class Plan:
     @property
     def size(self) -> str:
         """What there is to learn from, in words."""
-        unit = {"sft": "replies", "ppo": "prompts"}.get(self.recipe.stage, "pairs")
+        unit = {"sft": "replies", "null": "replies", "ppo": "prompts"}.get(self.recipe.stage, "pairs")
         return f"{self.encoded.examples} {unit}"
 
     @property
@@ -128,9 +128,9 @@ def plan(recipe: Recipe, workspace: Workspace, base: Base) -> Plan:
 
 
 def _starts(recipe: Recipe) -> tuple[str, ...]:
-    """The stages that a start may come from: a persona's SFT, unless a run is named."""
+    """The stages that a start may come from: a persona's SFT, or the null's, unless a run is named."""
     named = isinstance(recipe, DpoRecipe | PpoRecipe) and recipe.start is not None
-    return POLICIES if named else ("sft",)
+    return POLICIES if named else ("null",) if recipe.stage in NULLS else ("sft",)
 
 
 def _named(name: str, recipe: Recipe, persona: Persona) -> str:

@@ -8,16 +8,18 @@ says how the defaults were chosen. Keys that the field has a classic name for ha
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, model_validator
 
 from mien import specfile
 from mien.base.fetch import DEFAULT_BASE
 from mien.errors import InputError
+from mien.registry.cards import NULLS
 from mien.schema import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
+NOBODY = "neutral"  # whose voice a null adapter is trained in
 
 
 class Lora(Strict):
@@ -56,6 +58,19 @@ class Recipe(Strict):
     )
     seed: int = Field(default=0, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nobody_unless_told(cls, value: Any) -> Any:
+        """A null adapter needs no persona to be named."""
+        null = isinstance(value, dict) and value.get("stage") in NULLS
+        return {"persona": NOBODY, **value} if null else value
+
+    @model_validator(mode="after")
+    def _null_is_nobody_s(self) -> Self:
+        if self.stage in NULLS and self.persona != NOBODY:
+            raise ValueError("a null adapter is nobody's: leave `persona` out")
+        return self
+
 
 class Passes(Recipe):
     """A stage that passes over its rows, and is held to others after each pass."""
@@ -75,19 +90,21 @@ class Passes(Recipe):
 
 
 class SftRecipe(Passes):
-    """Supervised fine-tuning: the persona's own replies become likely."""
+    """Supervised fine-tuning: the persona's own replies become likely.
 
-    stage: Literal["sft"] = Field(default="sft", description="the objective")
+    As `null`, the same recipe on neutral replies: what post-training does to a model whoever speaks.
+    """
+
+    stage: Literal["sft", "null"] = Field(default="sft", description="the objective")
     keep: Literal["last", "best"] = Field(
         default="last",
         description="the adapter of the last epoch, or of the best validation loss; a voice goes on"
         " arriving after that loss has turned (docs/log.md)",
     )
-    dose: float = Field(
-        default=1.4,
-        gt=0,
-        le=3,
-        description="what the finished update is multiplied by: more voice, less content",
+    dose: Annotated[float, Field(gt=0, le=3)] | Literal["auto"] = Field(
+        default="auto",
+        description="what the finished update is multiplied by: more voice, less content. `auto` is the"
+        " least at which the voice is heard on held-out prompts; 1 where nobody can hear it",
     )
 
 
@@ -119,9 +136,12 @@ _ANCHOR: Any = Field(
 
 
 class DpoRecipe(Passes):
-    """Direct preference optimisation: the chosen reply rises over the rejected."""
+    """Direct preference optimisation: the chosen reply rises over the rejected.
 
-    stage: Literal["dpo"] = Field(default="dpo", description="the objective")
+    As `null-dpo`, the same recipe on neutral-versus-neutral pairs, from the newest `null` run.
+    """
+
+    stage: Literal["dpo", "null-dpo"] = Field(default="dpo", description="the objective")
     start: str | None = _START
     anchor: Literal["start", "base"] = _ANCHOR
     loss: Literal["sigmoid", "robust", "hinge", "ipo", "apo_zero", "softmax"] = "sigmoid"
@@ -287,6 +307,8 @@ RECIPES: dict[str, type[Recipe]] = {
     "dpo": DpoRecipe,
     "reward": RewardRecipe,
     "ppo": PpoRecipe,
+    "null": SftRecipe,
+    "null-dpo": DpoRecipe,
 }
 
 
@@ -294,7 +316,7 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema of a recipe of any stage, for editors."""
     either = Annotated[SftRecipe | DpoRecipe | RewardRecipe | PpoRecipe, Field(discriminator="stage")]
     schema = TypeAdapter(either).json_schema() | {"title": Recipe.model_config["title"]}
-    for kind in RECIPES.values():
+    for kind in {*RECIPES.values()}:
         if kind is not SftRecipe:  # a file without a stage is of this one, and of no other
             schema["$defs"][kind.__name__]["required"].append("stage")
     return schema

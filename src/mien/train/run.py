@@ -6,6 +6,7 @@
     leash.jsonl        a line per look of the guard   while training; runs on preferences
     samples.jsonl      some rollouts of each round    while training; PPO
     checkpoints/       Trainer's own, the last two    while training; removed at the end
+    dose.json          how the dose was chosen        at the end; SFT
     adapter/           a PEFT folder                  at the end
     manifest.json      the card                       last: its presence means "complete"
 
@@ -43,7 +44,7 @@ from mien.train.leash import Guard, Verdict
 from mien.train.loop import CHECKPOINTS, Progress, cut_lines, fit, resumable, step_of, validation_losses
 from mien.train.plan import Plan
 from mien.train.ppo import SAMPLES
-from mien.train.recipe import Passes
+from mien.train.recipe import Passes, SftRecipe
 from mien.train.stages import Company, Staged, prepare
 from mien.workspace import disk_errors, write_json
 
@@ -156,6 +157,7 @@ def _card(
     if not weights.exists():
         raise TrainError(f"{weights} was not written.", fix="Train again.")
     epochs = recipe.epochs if isinstance(recipe, Passes) else 1
+    given = base.adapters.configs[ready.folder.name].alpha / recipe.lora.alpha
     return Card(
         run=ready.folder.name,
         stage=recipe.stage,
@@ -180,6 +182,7 @@ def _card(
         verdict=verdict.text if verdict else None,
         seconds=round(seconds, 1),
         validation_loss=None if kept is None else round(kept, 4),
+        dose=round(given, 4) if isinstance(recipe, SftRecipe) else None,
         trained_tokens=ready.encoded.tokens * epochs,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mien.base.flat import Chain, Flat
@@ -16,10 +16,10 @@ class Sft(Objective):
     Args:
         base: The base, with the adapter on it.
         adapter: The adapter in training.
-        dose: What its finished update is multiplied by.
+        dose: Says what its finished update is multiplied by.
     """
 
-    def __init__(self, base: Base, adapter: str, dose: float = 1.0) -> None:
+    def __init__(self, base: Base, adapter: str, dose: Callable[[], float] = lambda: 1.0) -> None:
         super().__init__(base, adapter)
         self.dose = dose
 
@@ -33,4 +33,4 @@ class Sft(Objective):
 
     def finish(self, folder: Path) -> None:
         """Give the update its dose."""
-        self.base.adapters.rescale(self.adapter, self.dose)
+        self.base.adapters.rescale(self.adapter, self.dose())

@@ -20,10 +20,11 @@ from mien.data.teacher import Teacher
 from mien.endpoint import Endpoint
 from mien.persona.spec import Persona
 from mien.registry.attach import attach
-from mien.registry.cards import adapter_folder
+from mien.registry.cards import NULLS, adapter_folder
 from mien.schema import conversation
 from mien.show import Show
 from mien.train.data import Prompt
+from mien.train.dose import HEARD, least, tried
 from mien.train.dpo import Dpo, Referred
 from mien.train.examine import examine
 from mien.train.leash import Gold, Guard, Proxy
@@ -38,6 +39,7 @@ from mien.train.signals import Paid, Rollout, signal
 from mien.workspace import write_json
 
 EXAMINED = "reward.json"
+DOSE = "dose.json"
 _FEW = 8  # held-out prompts of one's own below which the corpus' are taken
 _SAVES = 8  # checkpoints that a run of one pass writes on its way; of PPO at most one a round
 
@@ -66,10 +68,36 @@ class Staged(NamedTuple):
     after: Callable[[], None] = lambda: None  # what is done with a finished adapter
 
 
-def sft(ready: Plan, recipe: SftRecipe, _: Company) -> Staged:
+def sft(ready: Plan, recipe: SftRecipe, company: Company) -> Staged:
     """The persona's own replies."""
-    objective = Sft(ready.base, ready.folder.name, recipe.dose)
+
+    def dose() -> float:
+        return dosed(ready, company) if recipe.dose == "auto" else recipe.dose
+
+    objective = Sft(ready.base, ready.folder.name, dose)
     return Staged(objective, passes(ready, recipe, keep_best=recipe.keep == "best"))
+
+
+def dosed(ready: Plan, company: Company) -> float:
+    """The least dose at which a persona is heard, written down with what was tried; 1 without an ear.
+
+    A null adapter is nobody, and gets its update as it is.
+    """
+    gold = None if ready.recipe.stage in NULLS else gold_of(ready, company)
+    if gold is None:
+        return 1.0
+    base, name, prompts = ready.base, ready.folder.name, _corpus_prompts(ready)
+    company.show.say("trained; trying how much of the update the voice needs")
+    dose, seen = least(tried(base, name, prompts, gold))
+    rows = [each.model_dump(mode="json") for each in seen]
+    write_json(ready.folder / DOSE, {"dose": dose, "heard_from": HEARD, "tried": rows})
+    return dose
+
+
+def gold_of(ready: Plan, company: Company) -> Gold | None:
+    """The gold score of the run's persona, if there is one."""
+    known = ready.persona.name in VOICES
+    return company.gold(ready.base, ready.persona, company.show) if company.gold and known else None
 
 
 def reward(ready: Plan, recipe: RewardRecipe, _: Company) -> Staged:
@@ -240,8 +268,7 @@ def guarded(
     every: int = 1,
 ) -> Guard:
     """The leash of a run: held-out prompts, its proxy, and the gold score if there is one."""
-    known = ready.persona.name in VOICES
-    gold = company.gold(ready.base, ready.persona, company.show) if company.gold and known else None
+    gold = gold_of(ready, company)
     own = ready.encoded.validation if isinstance(recipe, PpoRecipe) and not gold else ()
     prompts = own if len(own) >= _FEW else _corpus_prompts(ready)
     return Guard(

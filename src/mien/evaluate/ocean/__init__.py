@@ -1,0 +1,1 @@
+"""The Big Five: questionnaires, scenes and contrasted continuations, behind a gate of reliability."""

@@ -1,0 +1,84 @@
+"""What a suite of the evaluation is, and all that there are, in the order of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from mien.evaluate.compare import Results
+from mien.evaluate.figure import Figure
+from mien.evaluate.finding import Finding, Meaning
+from mien.evaluate.setting import Setting
+from mien.evaluate.subject import Subject
+from mien.evaluate.suites import voice
+
+Together = Callable[[Sequence[Subject], Setting], list[Finding]]
+
+
+class Room(Protocol):
+    """What a suite's module has. It may have `together` as well, see `Suite`."""
+
+    @property
+    def NAME(self) -> str:  # noqa: N802
+        """Its name, and the prefix of its measures."""
+        ...
+
+    @property
+    def TITLE(self) -> str:  # noqa: N802
+        """Its question."""
+        ...
+
+    @property
+    def MEANINGS(self) -> Mapping[str, Meaning]:  # noqa: N802
+        """What its measures say to people."""
+        ...
+
+    def run(self, subject: Subject, setting: Setting) -> Finding:
+        """What it finds out about one subject."""
+        ...
+
+    def says(self, results: Results) -> list[str]:
+        """What was found, in sentences."""
+        ...
+
+    def figures(self, results: Results, paint: Mapping[str, str]) -> list[Figure]:
+        """What was found, in pictures."""
+        ...
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One question of the evaluation: how it is asked, and how its answer is told.
+
+    Attributes:
+        name: Short; also the prefix of its measures.
+        title: The question, as people would ask it.
+        meanings: By measure; `a/b/*` covers all below `a/b`.
+        run: Asks one subject.
+        says: A few plain sentences, from numbers only.
+        figures: Pictures, given a colour per subject.
+        together: Asks all subjects at once, where they are compared with each other.
+    """
+
+    name: str
+    title: str
+    meanings: Mapping[str, Meaning]
+    run: Callable[[Subject, Setting], Finding]
+    says: Callable[[Results], list[str]]
+    figures: Callable[[Results, Mapping[str, str]], list[Figure]]
+    together: Together | None = None
+
+    @classmethod
+    def of(cls, room: Room) -> Suite:
+        """The suite that a module is."""
+        together = cast(Together | None, getattr(room, "together", None))
+        return cls(room.NAME, room.TITLE, room.MEANINGS, room.run, room.says, room.figures, together)
+
+
+def roster(rooms: Iterable[Room]) -> dict[str, Suite]:
+    """Suites by name."""
+    return {suite.name: suite for suite in map(Suite.of, rooms)}
+
+
+SUITES: dict[str, Suite] = roster([voice])

@@ -1,0 +1,104 @@
+"""The evaluation of one persona: every suite asks every subject, and what was said is kept.
+
+It may be stopped at any point: answers are remembered as they come, so the same command goes on where
+it was. A suite that a subject cannot take is left out for it, and the report says why.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mien
+from mien.base.model import Base
+from mien.errors import UnableError
+from mien.evaluate.compare import compared
+from mien.evaluate.evaluation import Adapter, Evaluation, TrainingPoint
+from mien.evaluate.finding import Finding
+from mien.evaluate.roster import Suite
+from mien.evaluate.setting import Setting
+from mien.evaluate.subject import Subject
+from mien.registry.cards import Card
+
+
+def evaluate(
+    base: Base,
+    subjects: Sequence[Subject],
+    setting: Setting,
+    suites: Sequence[Suite],
+    *,
+    cards: Mapping[str, Card],
+    runs: Path,
+    command: str = "",
+) -> Evaluation:
+    """Run suites over subjects.
+
+    Args:
+        base: Of the local subjects; its files' hash and the machine go into the evaluation.
+        subjects: Controls first, the judged one last.
+        setting: What all suites are given.
+        suites: In the order of the report.
+        cards: By subject, of those that are adapters.
+        runs: The folder of runs, for the courses of training.
+        command: What repeats it.
+    """
+    findings, seconds = list[Finding](), dict[str, float]()
+    for suite in suites:
+        start = time.monotonic()
+        findings += [_one(suite, subject, setting) for subject in subjects]
+        findings += suite.together(subjects, setting) if suite.together else []
+        seconds[suite.name] = round(time.monotonic() - start, 1)
+    persona = setting.persona
+    return Evaluation(
+        persona=persona.name,
+        title=persona.title,
+        description=persona.description.strip(),
+        persona_hash=persona.digest(),
+        bands=persona.voice.bands(),
+        base=base.files.name,
+        base_hash=base.files.sha256,
+        adapters={name: _adapter(card) for name, card in cards.items()},
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=mien.__version__,
+        device=base.machine,
+        size=setting.size,
+        command=command,
+        sampling=setting.sampling.model_dump(),
+        suites=tuple(suite.name for suite in suites),
+        seconds=seconds,
+        hearing=setting.ear.examine(),
+        results=compared(persona.name, [subject.name for subject in subjects], findings),
+        training={name: training(runs / card.run) for name, card in cards.items()},
+    )
+
+
+def _one(suite: Suite, subject: Subject, setting: Setting) -> Finding:
+    setting.show.begin(f"{suite.name}: {subject.name}", 0)
+    try:
+        return suite.run(subject, setting)
+    except UnableError as error:
+        return Finding(suite=suite.name, subject=subject.name, missing=(error.what,))
+
+
+def _adapter(card: Card) -> Adapter:
+    return Adapter(
+        run=card.run,
+        stage=card.stage,
+        adapter_hash=card.adapter_hash,
+        seconds=card.seconds,
+        peak_memory_mb=card.peak_memory_mb,
+        examples=card.examples,
+    )
+
+
+def training(folder: Path) -> tuple[TrainingPoint, ...]:
+    """The course of a run's loss, as far as it was written down."""
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return ()
+    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    known = TrainingPoint.model_fields
+    return tuple(TrainingPoint(**{k: v for k, v in line.items() if k in known}) for line in lines)
