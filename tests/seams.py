@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,10 @@ from mien.chat import Sampling
 from mien.data import corpus
 from mien.data.corpus import Split, rows_of
 from mien.data.wording import bag_of_words
-from mien.evaluate import suite, systems
+from mien.evaluate import bare, gold
+from mien.evaluate.suites import voice
 from mien.schema import Example
+from mien.train import dose
 from mien.workspace import Workspace
 from tests import models
 
@@ -69,10 +70,10 @@ def install(patch: pytest.MonkeyPatch, folder: Path) -> Seams:
     patch.setattr(corpus, "examples", examples)
     patch.setattr("mien.train.plan.probe", lambda: machine)
     patch.setattr(model, "probe", lambda: machine)
-    patch.setattr(suite, "SAMPLING", SAMPLING)
-    patch.setattr(systems, "BARE_PROMPTS", 4)
+    patch.setattr(gold, "SAMPLING", SAMPLING)
+    patch.setattr(bare, "BARE_PROMPTS", 4)
     patch.setattr(pipeline, "SAMPLING", SAMPLING)
-    patch.setattr(pipeline, "SEEDS", SEEDS)
-    small = {"sampling": SAMPLING, "seeds": SEEDS, "rows": rows_of("test")[:ASKED]}
-    patch.setattr(pipeline, "evaluate", partial(suite.evaluate, **small))
+    patch.setattr(dose, "_SAMPLING", SAMPLING)
+    patch.setattr(voice, "SEEDS", SEEDS)
+    patch.setattr(voice, "rows_of", lambda split: rows_of(split)[:ASKED])
     return seams

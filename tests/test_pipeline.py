@@ -11,9 +11,11 @@ import pytest
 import mien.pipeline
 from mien import pipeline
 from mien.base.embed import Embedder
+from mien.chat import Sampling
 from mien.errors import AdapterError, MienError
-from mien.pipeline import demo, evaluated
-from mien.registry.cards import ADAPTER, cards
+from mien.persona.spec import find
+from mien.pipeline import Wanted, demo, evaluated
+from mien.registry.cards import ADAPTER, cards, write_card
 from mien.show import Show
 from mien.train import run
 from tests import models
@@ -50,16 +52,18 @@ def test_from_a_base_to_a_report(story: Seams) -> None:
     told = Told()
     found = demo("witty", show=told)
     assert found.card.persona == "witty" and found.card.examples == TRAINED
-    assert found.evaluation.systems == ("base", "prompt", "witty")
-    assert found.evaluation.prompts == ASKED
-    assert found.evaluation.adapter == found.card.adapter_hash
+    results = found.evaluation.results
+    assert results.subjects == ("base", "prompt", "sft") and found.evaluation.suites == ("voice",)
+    rate = results.score("voice/rate", "sft")
+    assert rate is not None and rate.n == ASKED
+    assert found.evaluation.adapters["sft"].adapter_hash == found.card.adapter_hash
     page = found.page.read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>") and found.evaluation.title in page
     assert found.page.is_relative_to(story.workspace.reports)
     assert cards(story.workspace) == [found.card]
-    assert story.workspace.scores(found.page.parent.name) == list(found.evaluation.scores)
+    assert story.workspace.scores(found.page.parent.name) == list(results.scores)
     assert json.loads((found.page.parent / "evaluation.json").read_text())["persona"] == "witty"
-    assert len(found.evaluation.training) > 0
+    assert len(found.evaluation.training["sft"]) > 0
 
 
 def test_each_slow_thing_is_announced_with_its_size_and_reaches_it(story: Seams) -> None:
@@ -67,12 +71,12 @@ def test_each_slow_thing_is_announced_with_its_size_and_reaches_it(story: Seams)
     found = demo("witty", show=told)
     names = [name for name, _ in told.begun]
     assert names[0] == f"training witty on {TRAINED} replies"
-    assert [name.partition(":")[0] for name in names[1:]] == [
-        "bare replies for the classifier",
-        "base",
-        "prompt",
-        "witty",
-    ]
+    assert set(names[1:]) == {
+        "the bare base answers, for the ear to know it",
+        "voice: base",
+        "voice: prompt",
+        "voice: sft",
+    }
     assert told.steps[-1][0] == found.card.steps
     assert told.parts >= 3 * ASKED
     assert any("tiny, float32, frozen" in line for line in told.said)
@@ -92,11 +96,11 @@ def test_a_second_run_trains_and_measures_nothing(story: Seams, monkeypatch: pyt
     assert story.workspace.scores() == stored
 
 
-def test_other_seeds_or_decoding_are_another_evaluation(
+def test_other_decoding_is_another_evaluation(
     story: Seams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = demo("witty")
-    monkeypatch.setattr(pipeline, "SEEDS", (0, 1))
+    monkeypatch.setattr(pipeline, "SAMPLING", Sampling(max_tokens=5))
     assert demo("witty").page != first.page
 
 
@@ -118,7 +122,8 @@ def test_an_adapter_is_not_measured_on_another_base(story: Seams) -> None:
     card = demo("witty").card
     other = card.model_copy(update={"base_hash": "1" * 64, "adapter_hash": "2" * 64})
     with pytest.raises(AdapterError, match="was trained on tiny"):
-        evaluated(models.tiny_base(), {"witty": other}, story.workspace, Show())
+        write_card(story.workspace.runs / card.run, other)
+        evaluated(models.tiny_base(), find("witty"), Wanted([card.run]), story.workspace, Show())
 
 
 def test_an_adapter_that_was_changed_on_disk_is_not_measured(story: Seams) -> None:

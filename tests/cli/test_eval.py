@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mien import pipeline
-from mien.evaluate.results import Evaluation
+from mien.evaluate.evaluation import Evaluation
 from tests.cli.running import run
 from tests.cli.test_train import SHORT
 from tests.seams import Seams
@@ -15,20 +15,22 @@ from tests.seams import Seams
 
 def test_it_shows_a_table_the_verdict_and_where_the_report_is(story: Seams) -> None:
     assert run(*SHORT).exit_code == 0
-    result = run("eval", "--persona", "witty", width=140)
+    result = run("eval", "--persona", "witty", "--only", "voice", width=140)
     assert result.exit_code == 0, result.output
-    assert all(name in result.stdout for name in ("base", "prompt", "witty"))
+    assert all(name in result.stdout for name in ("base", "prompt", "sft", "Voice heard"))
     page = result.stdout.rstrip().rpartition("Report: ")[2]
     assert page.endswith("report.html") and str(story.workspace.reports) in page
-    assert "base: 3 prompts x 1 seeds ..." in result.stderr
+    assert "voice: base ..." in result.stderr
 
 
 def test_json_is_the_whole_evaluation_and_alone_on_stdout(story: Seams) -> None:
     run(*SHORT)
-    result = run("eval", "--persona", "witty", "--json")
+    result = run("eval", "--persona", "witty", "--only", "voice", "--json")
     assert result.exit_code == 0
     found = Evaluation.model_validate(json.loads(result.stdout))
-    assert found.persona == "witty" and len(found.replies) == 9
+    assert found.persona == "witty" and found.size == "quick"
+    voice = found.results.finding("voice", "sft")
+    assert voice is not None and len(voice.detail["replies"]) == 3
 
 
 def test_a_run_may_be_named_and_the_second_time_nothing_is_measured(
@@ -36,9 +38,9 @@ def test_a_run_may_be_named_and_the_second_time_nothing_is_measured(
 ) -> None:
     run(*SHORT)
     (name,) = (path.name for path in story.workspace.runs.iterdir())
-    first = run("eval", "--persona", name, "--json").stdout
+    first = run("eval", "--persona", name, "--only", "voice", "--json").stdout
     monkeypatch.setattr(pipeline, "evaluate", None)
-    assert run("eval", "--persona", "witty", "--json").stdout == first
+    assert run("eval", "--persona", "witty", "--only", "voice", "--json").stdout == first
 
 
 def test_without_an_adapter_it_says_what_to_do_before_a_base_is_loaded(story: Seams) -> None:

@@ -50,7 +50,7 @@ def chat(
     it again. `base` is the bare model; `prompt` is the persona by its system prompt alone.
     """
     from mien.base.model import Base
-    from mien.evaluate.suite import SAMPLING
+    from mien.evaluate.setting import SAMPLING
     from mien.workspace import Workspace
 
     given = {"temperature": temperature, "max_tokens": max_tokens}

@@ -19,7 +19,8 @@ def demo(persona: str, base_ref: str) -> None:
     base and a system prompt alone, and writes a report. A second run reuses what is there.
     """
     from mien import pipeline
-    from mien.evaluate.report import table, verdict
+    from mien.evaluate.pages.terminal import table
+    from mien.evaluate.pages.verdict import verdict
 
     with terminal_show() as show:
         story = pipeline.demo(persona, base_ref=base_ref, show=show)

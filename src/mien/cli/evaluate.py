@@ -1,76 +1,219 @@
-"""`mien eval`: does the personality hold on prompts it never saw?"""
+"""`mien eval`: does the personality hold, and what did it cost?"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mien.base.fetch import DEFAULT_BASE
 from mien.cli.output import console
 from mien.cli.show import terminal_show
-from mien.errors import InputError
-from mien.registry.cards import POLICIES, Card, newest
+from mien.errors import AdapterError, InputError
+from mien.persona.spec import Persona, find, library
+from mien.registry.cards import NULLS, POLICIES, cards, newest, newest_null, persona_of
 
 if TYPE_CHECKING:
+    from mien.base.model import Base
+    from mien.data.teacher import Teacher
+    from mien.evaluate.evaluation import Evaluation
+    from mien.evaluate.judge import Judge
+    from mien.pipeline import Wanted
     from mien.workspace import Workspace
 
 
 @click.command("eval")
-@click.option("--persona", required=True, help="A built-in voice, or a run by its name.")
+@click.option(
+    "--persona",
+    "names",
+    required=True,
+    metavar="LIST",
+    help="A built-in name, a .yaml file or a run; several with commas between.",
+)
 @click.option(
     "--systems",
     metavar="LIST",
-    help="Adapters to compare, by stage or run, the judged one last: `sft,dpo`. By default the"
-    " persona's newest.",
+    help="Whom to compare, the judged one last: base, prompt, null, sft, dpo, ppo, a run, a .jsonl file"
+    " of recorded replies, or a server, http://HOST/v1#MODEL; any of them as LABEL=NAME. By default"
+    " base, prompt, null and the persona's own adapter, as far as they are there.",
 )
+@click.option(
+    "--suite",
+    "size",
+    type=click.Choice(["quick", "full"]),
+    default="quick",
+    show_default=True,
+    help="How much of every suite: minutes, or figures to be printed.",
+)
+@click.option("--only", metavar="LIST", help="These suites and no others, as in `voice,drift`.")
+@click.option(
+    "--judge", metavar="WHERE", help="Who rates replies: http://HOST/v1#MODEL, or `local`, the base."
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="People's labels (JSONL), to calibrate the judge by.",
+)
+@click.option("--key-env", metavar="NAME", help="The environment variable with the servers' key.")
 @click.option("--base", "base_ref", default=DEFAULT_BASE, show_default=True, help="The base model.")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole evaluation as JSON.")
-def evaluate(persona: str, systems: str | None, base_ref: str, as_json: bool) -> None:
-    """Measure whether a personality holds.
+@click.option(
+    "--markdown",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write all personas' results as one document, with its pictures in a folder beside it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the evaluations as JSON, one a line.")
+def evaluate(names: str, as_json: bool, markdown: Path | None, **how: Any) -> None:
+    """Measure whether a personality holds, and what it cost.
 
-    The held-out prompts are answered by the bare base, by the base under the persona's system prompt,
-    and by the newest trained adapter or those that are named, all decoded alike and with several seeds.
-    Every score comes with its 95 % interval; the report is one HTML page.
+    Every suite asks every system, all decoded alike: is the voice there, does it last in other formats,
+    in long conversations and under pressure, what became of ability, safety and variety, and what does
+    a personality test say. Every score comes with its 95 % interval and beside its controls; the report
+    is one HTML page. What was answered is kept: a command that was stopped goes on where it was.
     """
     from mien.base.model import Base
-    from mien.evaluate.report import table, verdict
     from mien.pipeline import evaluated
     from mien.workspace import Workspace
 
     workspace = Workspace.open()
+    personas = [_persona(workspace, name) for name in _listed(names)]
+    suites = _suites(how["only"])
     with terminal_show() as show:
-        _cards(workspace, persona, systems)  # what is not there is said before the base is loaded
-        base = Base.load(base_ref, report=show.say)
-        cards = _cards(workspace, persona, systems, base.files.sha256)
-        evaluation, page = evaluated(base, cards, workspace, show)
-    if as_json:
-        click.echo(evaluation.model_dump_json(indent=2))
-        return
+        for each in personas:  # what is not there is said before the base is loaded
+            _systems(workspace, each, how["systems"])
+        base = Base.load(how["base_ref"], report=show.say)
+        done = [
+            evaluated(base, each[1], _wanted(workspace, each, base, suites, how), workspace, show)
+            for each in personas
+        ]
+    if markdown:
+        _write(markdown, [evaluation for evaluation, _ in done])
+    for evaluation, page in done:
+        if as_json:
+            click.echo(evaluation.model_dump_json())
+        else:
+            _tell(evaluation, page)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _suites(only: str | None) -> list[str]:
+    from mien.evaluate.roster import SUITES
+
+    names = _listed(only) if only else list(SUITES)
+    if unknown := [name for name in names if name not in SUITES]:
+        raise InputError(f"There is no suite {unknown[0]!r}.", fix=f"There are {', '.join(SUITES)}.")
+    return names
+
+
+def _persona(workspace: Workspace, name: str) -> tuple[str, Persona]:
+    """A persona, and the name that its adapter goes by: the persona's, or the run's."""
+    if name in library() or name.endswith((".yaml", ".yml")):
+        persona = find(name)
+        return persona.name, persona
+    known = [card for card in cards(workspace) if card.run == name]
+    if not known:
+        raise InputError(
+            f"There is no persona and no run {name!r}.",
+            fix=f"Built in: {', '.join(library())}. Or give a .yaml file, or a run's name.",
+        )
+    return name, persona_of(workspace, known[0])
+
+
+def _systems(
+    workspace: Workspace, named: tuple[str, Persona], given: str | None, base_hash: str | None = None
+) -> list[str]:
+    """Whom to compare; what is named and is not there is said here.
+
+    Raises:
+        AdapterError: An adapter that is named, or the persona's, is not there.
+    """
+    from mien.evaluate.lineup import cards_of
+
+    name, persona = named
+    if given:
+        cards_of(_listed(given), persona, workspace, base_hash)
+        return _listed(given)
+    own = newest(workspace, name, base_hash=base_hash, stages=POLICIES)
+    return ["base", "prompt", *_null(workspace, base_hash), f"{own.stage}={own.run}"]
+
+
+def _null(workspace: Workspace, base_hash: str | None) -> list[str]:
+    try:
+        newest_null(workspace, base_hash=base_hash)
+    except AdapterError:
+        return []
+    return [NULLS[0]]
+
+
+def _wanted(
+    workspace: Workspace,
+    named: tuple[str, Persona],
+    base: Base,
+    suites: Sequence[str],
+    how: dict[str, Any],
+) -> Wanted:
+    from mien.pipeline import Wanted
+
+    def dial(where: str) -> Teacher:
+        return _teacher(where, how["key_env"])
+
+    return Wanted(
+        systems=_systems(workspace, named, how["systems"], base.files.sha256),
+        suites=suites,
+        size=how["size"],
+        judge=_judge(how["judge"], base, dial) if how["judge"] else None,
+        labels=how["labels"],
+        dial=dial,
+        command=shlex.join(["mien", *sys.argv[1:]]),
+    )
+
+
+def _teacher(where: str, key_env: str | None) -> Teacher:
+    from mien.data.calls import Calls
+    from mien.data.teacher import Teacher
+    from mien.endpoint import Endpoint
+
+    address, _, model = where.partition("#")
+    if not model:
+        raise InputError(f"{where}: which model?", fix="Give it behind a #: http://HOST/v1#MODEL.")
+    return Teacher(Endpoint(address, model, key_env=key_env), Calls())
+
+
+def _judge(where: str, base: Base, dial: Any) -> Judge:
+    from mien.evaluate.judge import Judge
+    from mien.evaluate.subject import LocalSubject
+
+    if where == "local":
+        return Judge.local(LocalSubject("base", base))
+    return Judge.behind(dial(where))
+
+
+def _write(path: Path, evaluations: Sequence[Evaluation]) -> None:
+    from mien.evaluate.pages.document import Document
+    from mien.evaluate.suites.safety import warning
+    from mien.workspace import disk_errors
+
+    said = {each.persona: line for each in evaluations if (line := warning(each.results))}
+    folder = path.stem
+    document = Document(evaluations, command=evaluations[0].command, folder=folder, warnings=said)
+    with disk_errors(path.parent, "5 MB"):
+        document.write(path)
+
+
+def _tell(evaluation: Evaluation, page: Path) -> None:
+    from mien.evaluate.pages.terminal import table
+    from mien.evaluate.pages.verdict import verdict
+    from mien.evaluate.suites.safety import warning
+
     out = console()
     out.print(table(evaluation))
-    for sentence in verdict(evaluation).sentences:
-        out.print(sentence, markup=False)
+    for line in verdict(evaluation, warning=warning(evaluation.results)).lines:
+        out.print(line, markup=False)
     out.print(f"\nReport: {page.resolve()}", soft_wrap=True, markup=False)
-
-
-def _cards(
-    workspace: Workspace, persona: str, systems: str | None, base_hash: str | None = None
-) -> dict[str, Card]:
-    """The adapters that are compared, by the names they go under."""
-    if systems is None:
-        card = newest(workspace, persona, base_hash=base_hash)
-        return {card.persona: card}
-    names = [name for name in systems.split(",") if name not in ("", "base", "prompt")]
-    if not names:
-        raise InputError("--systems names no adapter.", fix=f"Name some of {', '.join(POLICIES)}.")
-    found = {}
-    for name in names:
-        stage = name in POLICIES
-        found[name] = newest(
-            workspace,
-            persona if stage else name,
-            base_hash=base_hash,
-            stages=(name,) if stage else POLICIES,
-        )
-    return found

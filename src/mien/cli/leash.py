@@ -62,7 +62,7 @@ def _folder(workspace: Workspace, name: str) -> Path:
     folder = workspace.runs / name
     if folder.is_dir():
         return folder
-    return workspace.runs / newest(workspace, name, stages=("dpo", "ppo")).run
+    return workspace.runs / newest(workspace, name, stages=("dpo", "ppo", "null-dpo")).run
 
 
 def _page(workspace: Workspace, folders: list[Path]) -> Path:

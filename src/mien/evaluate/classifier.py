@@ -25,7 +25,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from mien.data.corpus import VOICES, Parallel, replies, rows_of
-from mien.evaluate.results import Judge
+from mien.evaluate.evaluation import Hearing
 from mien.persona.voice import MEASURES, Text, measure
 from mien.schema import Score
 from mien.stats import by_prompt
@@ -93,7 +93,7 @@ class VoiceClassifier:
         """The likeliest voice of each text."""
         return [self.labels[i] for i in self.judge(texts).argmax(axis=1)]
 
-    def examine(self, rows: Sequence[Parallel] | None = None) -> Judge:
+    def examine(self, rows: Sequence[Parallel] | None = None) -> Hearing:
         """How well it does on authored replies it never saw; by default the test split."""
         rows = rows_of("test") if rows is None else rows
         texts, truth = replies(rows)
@@ -102,7 +102,7 @@ class VoiceClassifier:
         found = self.verdicts(texts)
         right = [float(a == b) for a, b in zip(truth, found, strict=True)]
         counts = confusion_matrix(truth, found, labels=list(VOICES))
-        return Judge(
+        return Hearing(
             labels=VOICES,
             confusion=tuple(tuple(int(n) for n in row) for row in counts),
             accuracy=_score(right, prompts),

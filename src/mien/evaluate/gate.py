@@ -22,7 +22,7 @@ from mien.registry.cards import Card
 from mien.schema import Score, Strict
 from mien.workspace import Workspace, read_json
 
-RESULTS = "results.json"
+RESULTS = "evaluation.json"
 AGAINST = ("base", NULL)
 
 

@@ -9,9 +9,20 @@ from typing import Protocol, cast
 from mien.evaluate.compare import Results
 from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Finding, Meaning
+from mien.evaluate.ocean import suite as ocean
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Subject
-from mien.evaluate.suites import voice
+from mien.evaluate.suites import (
+    ability,
+    diversity,
+    drift,
+    forms,
+    judged,
+    latency,
+    pressure,
+    safety,
+    voice,
+)
 
 Together = Callable[[Sequence[Subject], Setting], list[Finding]]
 
@@ -81,4 +92,6 @@ def roster(rooms: Iterable[Room]) -> dict[str, Suite]:
     return {suite.name: suite for suite in map(Suite.of, rooms)}
 
 
-SUITES: dict[str, Suite] = roster([voice])
+SUITES: dict[str, Suite] = roster(
+    [voice, forms, drift, pressure, ability, safety, diversity, judged, ocean, latency]
+)

@@ -14,9 +14,10 @@ from mien.evaluate.pages.words import Glossary, is_main, largest, of_suite, show
 from mien.evaluate.roster import SUITES, Suite
 
 _ARROWS = {1: " \N{UPWARDS ARROW}", -1: " \N{DOWNWARDS ARROW}", 0: ""}
+_LABEL = 28  # letters; longer labels are cut
 _LEGEND = (
     f"{_ARROWS[1].strip()} higher is better, {_ARROWS[-1].strip()} lower is better;"
-    " [95 % interval]; parts are in the report"
+    " low..high is the 95 % interval; parts are in the report"
 )
 
 
@@ -26,7 +27,7 @@ def table(evaluation: Evaluation, suites: Mapping[str, Suite] = SUITES) -> Table
     caption = Text(_LEGEND, style="dim")
     shown = Table(title=title, caption=caption, box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     shown.title_justify = shown.caption_justify = "left"
-    shown.add_column("measure", no_wrap=True)
+    shown.add_column("measure", no_wrap=True, max_width=_LABEL)
     for subject in evaluation.results.subjects:
         shown.add_column(Text(subject), justify="right", overflow="fold")
     glossary = glossary_of(suites)
@@ -41,7 +42,7 @@ def _add_suite(shown: Table, evaluation: Evaluation, suite: str, glossary: Gloss
     found = of_suite(every, suite)
     names = [name for name in glossary.order(found) if is_main(name)]
     shown.add_section()
-    shown.add_row(Text(suite if names else f"{suite}: nothing measured", style="dim"))
+    shown.add_row(Text(suite if names else f"{suite}: nothing", style="dim"))
     for name in names:
         label = Text(f"  {glossary.label(name)}{_ARROWS[glossary[name].better]}")
         cells = (_brief(evaluation, name, each, glossary) for each in subjects)
@@ -56,4 +57,4 @@ def _brief(evaluation: Evaluation, name: str, subject: str, glossary: Glossary) 
     means, most = glossary[name], largest(evaluation.results, name)
     low, high = (show(means, each, most, unit=False) for each in (score.low, score.high))
     value = show(means, score.value, most).replace("\N{NO-BREAK SPACE}", "")
-    return f"{value} [{low},{high}]"
+    return f"{value} {low}..{high}"
