@@ -96,9 +96,7 @@ def test_a_second_run_trains_and_measures_nothing(story: Seams, monkeypatch: pyt
     assert story.workspace.scores() == stored
 
 
-def test_other_decoding_is_another_evaluation(
-    story: Seams, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_decoding_is_another_evaluation(story: Seams, monkeypatch: pytest.MonkeyPatch) -> None:
     first = demo("witty")
     monkeypatch.setattr(pipeline, "SAMPLING", Sampling(max_tokens=5))
     assert demo("witty").page != first.page

@@ -45,7 +45,8 @@ class Parrot:
     ) -> list[Said]:
         self.asked += asked
         progress(len(asked))
-        return [Said(f"{each.prefill}{each.messages[-1].content} {each.seed}", 3, True) for each in asked]
+        said = (f"{each.prefill}{each.messages[-1].content} {each.seed}" for each in asked)
+        return [Said(text, 3, True) for text in said]
 
 
 class Counts(Show):

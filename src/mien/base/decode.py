@@ -39,7 +39,7 @@ def steps(
     Yields:
         (row, token) for each row still running.
     """
-    batch = _Batch(base, rows, sampling, with_stop)
+    batch = Batch(base, rows, sampling, with_stop)
     for _ in range(sampling.max_tokens):
         step = batch.step()
         if step:
@@ -111,7 +111,7 @@ def continued(
     return replies
 
 
-class _Batch:
+class Batch:
     """Rows in flight: their cache, their generators, and what they have said."""
 
     def __init__(self, base: Base, rows: Sequence[Asked], sampling: Sampling, with_stop: bool) -> None:
@@ -122,7 +122,7 @@ class _Batch:
         self.cache = roomy_cache(base.model.config)
         prompts = [tuple(prompt) for prompt, _ in rows]
         distinct = list(dict.fromkeys(prompts))
-        self.tokens, self.mask = _left_padded(distinct, base)
+        self.tokens, self.mask = left_padded(distinct, base)
         self.said = torch.empty(len(rows), 0, dtype=torch.long)
         # Which of the distinct prompts each row asks; None once they have been read.
         self.asks: Tensor | None = torch.tensor([distinct.index(prompt) for prompt in prompts])
@@ -202,7 +202,7 @@ class _Batch:
         self.cache.batch_select_indices(keep.to(self.base.device))
 
 
-def _left_padded(prompts: Sequence[Sequence[int]], base: Base) -> tuple[Tensor, Tensor]:
+def left_padded(prompts: Sequence[Sequence[int]], base: Base) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask, (rows, longest)."""
     longest = max(len(prompt) for prompt in prompts)
     pad = base.tokenizer.pad_token_id or 0

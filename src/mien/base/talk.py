@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mien.base.cache import RoomyLayer, roomy_cache
-from mien.base.decode import Asked, Progress, _Batch, _left_padded
+from mien.base.decode import Asked, Batch, Progress, left_padded
 from mien.base.model import Base
 from mien.chat import Sampling
 from mien.schema import Message
@@ -116,14 +116,14 @@ class Talk:
         ]
 
 
-class _Turn(_Batch):
+class _Turn(Batch):
     """A batch whose beginning is in the cache already, and which no row leaves: all come back."""
 
     def __init__(
         self, base: Base, rows: Sequence[Asked], sampling: Sampling, cache: DynamicCache, unread: int
     ) -> None:
         super().__init__(base, rows, sampling, with_stop=True)
-        tokens, self.mask = _left_padded([prompt for prompt, _ in rows], base)
+        tokens, self.mask = left_padded([prompt for prompt, _ in rows], base)
         self.tokens, self.cache, self.asks = tokens[:, -unread:], cache, None
 
     @torch.no_grad()

@@ -111,9 +111,14 @@ def _mean_squares(table: Table) -> tuple[float, float, float]:
 
 def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Pearson's r; NaN where one side does not vary."""
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / norm if norm > _FLAT else float("nan")
+    return float(correlations(a[:, None], b[:, None])[0, 0])
+
+
+def correlations(a: Table, b: Table) -> Table:
+    """Pearson's r of every column of one table with every column of the other, (columns, columns)."""
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    norms = np.sqrt(np.outer((a**2).sum(axis=0), (b**2).sum(axis=0)))
+    return np.divide(a.T @ b, norms, out=np.full_like(norms, np.nan), where=norms > _FLAT)
 
 
 def success(*tables: Table, of: int) -> float:
@@ -125,12 +130,10 @@ def success(*tables: Table, of: int) -> float:
             does not.
     """
     own = tables[of]
-    others = [table.sum(axis=1) for place, table in enumerate(tables) if place != of]
-    won = []
-    for column in own.T:
-        mine = correlation(column, own.sum(axis=1) - column)
-        won += [mine > correlation(column, other) for other in others]
-    return float(np.mean(won))
+    rest = own.sum(axis=1, keepdims=True) - own
+    others = np.stack([table.sum(axis=1) for place, table in enumerate(tables) if place != of], axis=1)
+    mine = np.diag(correlations(own, rest))
+    return float((mine[:, None] > correlations(own, others)).mean())
 
 
 class Convergence(NamedTuple):
@@ -152,13 +155,9 @@ class Convergence(NamedTuple):
 
 def convergence(formats: Sequence[Table]) -> Convergence:
     """From (respondents, traits) tables, one per format: means over all pairs of formats."""
-    blocks = []
-    for a, b in combinations(formats, 2):
-        blocks.append([[correlation(x, y) for y in b.T] for x in a.T])
-    mean = np.array(blocks).mean(axis=0)
-    absolute = np.abs(np.array(blocks)).mean(axis=0)
-    apart = absolute[~np.eye(len(mean), dtype=bool)]
-    return Convergence(tuple(np.diag(mean).tolist()), float(apart.mean()))
+    blocks = np.array([correlations(a, b) for a, b in combinations(formats, 2)])
+    apart = np.abs(blocks).mean(axis=0)[~np.eye(blocks.shape[1], dtype=bool)]
+    return Convergence(tuple(np.diag(blocks.mean(axis=0)).tolist()), float(apart.mean()))
 
 
 def resampled(
