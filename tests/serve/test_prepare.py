@@ -92,7 +92,7 @@ def test_the_base_is_left_as_it_was() -> None:
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     ids = torch.tensor([[5, 6, 7]])
     logits = base.model(ids).logits
-    forward, _, _ = prepared(base, slots=2, pack=True)
+    forward, _, _ = prepared(base, slots=4, pack=True)
     forward.close()
     after = base.model.state_dict()
     assert after.keys() == before.keys()
@@ -103,9 +103,9 @@ def test_the_base_is_left_as_it_was() -> None:
 
 def test_packed_weights_say_the_same_and_what_they_cost() -> None:
     base = models.tiny_base()
-    plain, shape, without = prepared(base, slots=2, pack=False)
+    plain, shape, without = prepared(base, slots=4, pack=False)
     before = answered(plain, shape, base)
-    forward, _, setup = prepared(base, slots=2, pack=True)
+    forward, _, setup = prepared(base, slots=4, pack=True)
     if setup.speedup is None:
         pytest.skip("this torch has no packed products")
     weights = sum(product.weight.nbytes for product in forward.products)  # type: ignore[attr-defined]
@@ -118,16 +118,15 @@ def test_packing_that_gains_nothing_is_undone(monkeypatch: pytest.MonkeyPatch) -
     forward = Straight(models.tiny_base())
     seconds = iter((1.0, 1.0, 2.0, 1.0))
     monkeypatch.setattr("mien.serve.prepare._seconds", lambda *_: next(seconds))
-    if packed(forward, 2, None) is None:
+    if packed(forward, 4, None) is None:
         pytest.skip("this torch has no packed products")
     assert not any(product.packed is not None for product in forward.products)
-    assert packed(forward, 2, None) == 2
+    assert packed(forward, 4, None) == 2
     assert all(product.packed is not None for product in forward.products)
 
 
 @torch.no_grad()
 def answered(forward: Forward, shape: Shape, base: Base) -> torch.Tensor:
-    run = Pass(
-        [Part(0, None, 0, [5]), Part(1, None, 0, [6])], Slots(shape, 2, base.head.weight), Stack(2)
-    )
+    parts = [Part(slot, None, 0, [5 + slot]) for slot in range(4)]
+    run = Pass(parts, Slots(shape, 4, base.head.weight), Stack(4))
     return forward.logits(forward.hidden(run)[run.last])

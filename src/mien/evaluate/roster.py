@@ -20,6 +20,7 @@ from mien.evaluate.suites import (
     judged,
     latency,
     pressure,
+    revealed,
     safety,
     voice,
 )
@@ -93,5 +94,5 @@ def roster(rooms: Iterable[Room]) -> dict[str, Suite]:
 
 
 SUITES: dict[str, Suite] = roster(
-    [voice, forms, drift, pressure, ability, safety, diversity, judged, ocean, latency]
+    [voice, forms, drift, pressure, ability, safety, diversity, judged, revealed, ocean, latency]
 )

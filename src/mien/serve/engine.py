@@ -23,7 +23,7 @@ from types import TracebackType
 import torch
 
 from mien.base.model import Base
-from mien.errors import AdapterError, BusyError, InputError, ModelError, first_line
+from mien.errors import AdapterError, BusyError, InputError, ModelError
 from mien.serve.batch import Batch, Counts
 from mien.serve.prepare import prepared
 from mien.serve.request import End, Listener, Request, Ticket
@@ -274,6 +274,6 @@ class Engine:
         with self._change:
             self._open = False
             left = [*self._batch.rows, *self._lines.remove(lambda _: True)]
-        failure = ModelError(f"The engine died ({first_line(error)}).", fix="Open another.")
+        failure = ModelError(f"The engine died ({type(error).__name__}: {error}).", fix="Open another.")
         for row in left:
             self._batch.end(row, End("error", 0, error=failure))

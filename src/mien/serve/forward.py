@@ -24,7 +24,7 @@ from mien.serve.passes import Pass
 from mien.serve.stacked import Group
 
 SLOTTED = "mien_slots"
-_PACKED_ROWS = 16  # with more, the packed product gains nothing
+PACKED_ROWS = range(3, 17)  # with fewer or more, the plain product is faster
 _SILU = (nn.SiLU, type(ACT2FN["silu"]))
 
 
@@ -56,7 +56,7 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, in) -> (rows, out)."""
-        if self.packed is None or x.shape[0] > _PACKED_ROWS:
+        if self.packed is None or x.shape[0] not in PACKED_ROWS:
             return linear(x, self.weight, self.bias)
         product = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
         return torch.as_tensor(product)
@@ -134,9 +134,9 @@ def slotted_attention(
     Returns:
         (1, tokens, heads, size), and None in place of the weights.
     """
-    flat = (each[0].transpose(0, 1) for each in (query, key, value))
+    q, k, v = (each[0].transpose(0, 1) for each in (query, key, value))
     layer: Any = module.layer_idx
-    return run.attend(layer, *flat, scaling, sliding_window)[None], None
+    return run.attend(layer, q, k, v, scaling, sliding_window)[None], None
 
 
 AttentionInterface.register(SLOTTED, slotted_attention)
@@ -272,12 +272,13 @@ def _fuse(layers: Sequence[nn.Linear]) -> Product:
     """One product for several layers; their own weights become views of its weight."""
     if len(layers) == 1:
         return Product(layers[0].weight, layers[0].bias)
-    weight = torch.cat([layer.weight for layer in layers])
-    parts = weight.split([layer.weight.shape[0] for layer in layers])
+    weights: list[Tensor] = [layer.weight for layer in layers]
+    weight = torch.cat(weights)
+    parts = torch.split(weight, [each.shape[0] for each in weights])
     for layer, part in zip(layers, parts, strict=True):
         layer.weight.data = part
-    biases = [layer.bias for layer in layers]
-    return Product(weight, None if None in biases else torch.cat(biases))
+    biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+    return Product(weight, torch.cat(biases) if biases else None)
 
 
 def _normed(norm: Any, x: Tensor) -> Tensor:

@@ -130,9 +130,9 @@ class Pass:
         folded = (
             q.view(tokens, -1, groups, size).permute(1, 2, 0, 3).reshape(1, -1, groups * tokens, size)
         )
-        past = (each[slot, None, :, :end] for each in (keys, values))
+        k, v = keys[slot, None, :, :end], values[slot, None, :, :end]
         mask = self._mask(chunk, window, groups, q)
-        out = scaled_dot_product_attention(folded, *past, mask, scale=scale)
+        out = scaled_dot_product_attention(folded, k, v, mask, scale=scale)
         return out.view(-1, groups, tokens, size).permute(2, 0, 1, 3).reshape(tokens, heads, size)
 
     def _mask(self, chunk: _Chunk, window: int | None, groups: int, like: Tensor) -> Tensor:
@@ -169,9 +169,9 @@ class _Singles:
         """(singles, heads, size) -> the same."""
         asked = q if self._straight else q.index_select(0, self._asks)
         folded = asked.view(self.slots, keys.shape[1], -1, q.shape[-1])
-        past = (each[: self.slots, :, : self.longest] for each in (keys, values))
+        k, v = keys[: self.slots, :, : self.longest], values[: self.slots, :, : self.longest]
         mask = self._mask(window, q)
-        out = scaled_dot_product_attention(folded, *past, mask, scale=scale).reshape(asked.shape)
+        out = scaled_dot_product_attention(folded, k, v, mask, scale=scale).reshape(asked.shape)
         return out if self._straight else out.index_select(0, self._answers)
 
     def _mask(self, window: int | None, like: Tensor) -> Tensor:

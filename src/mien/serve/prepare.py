@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from mien.errors import BaseError, first_line
-from mien.serve.forward import Forward, Hooked, Product, Straight
+from mien.serve.forward import PACKED_ROWS, Forward, Hooked, Product, Straight
 from mien.serve.passes import Part, Pass
 from mien.serve.slots import Shape, Slots
 from mien.serve.stacked import Bare, Stack, Version
@@ -95,8 +95,8 @@ class _Probe:
     ) -> Tensor:
         self.seen[layer] = (k.shape[1:], v.shape[1:])
         k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for each in (k, v))
-        heads = (each.transpose(0, 1)[None] for each in (q, k, v))
-        return scaled_dot_product_attention(*heads, is_causal=True, scale=scale)[0].transpose(0, 1)
+        q, k, v = (each.transpose(0, 1)[None] for each in (q, k, v))
+        return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)[0].transpose(0, 1)
 
 
 @torch.no_grad()
@@ -161,8 +161,8 @@ def packed(forward: Straight, rows: int, wanted: bool | None) -> float | None:
     Returns:
         How many times faster the products became, if it was tried.
     """
-    products = forward.products
-    if wanted is False or not _packable(products[0].weight):
+    products, rows = forward.products, min(rows, PACKED_ROWS[-1])
+    if wanted is False or rows not in PACKED_ROWS or not _packable(products[0].weight):
         return None
     if wanted is None and _free_bytes() < 2 * sum(product.weight.nbytes for product in products):
         return None
@@ -180,7 +180,7 @@ def _packable(weight: Tensor) -> bool:
     return (
         weight.device.type == "cpu"
         and weight.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )

@@ -261,7 +261,10 @@ def _lost(results: Results, judged: str) -> str:
         return ""
     kind, lost = min(found, key=lambda each: each[1].value)
     value, interval = gap(results, MEANINGS[RIGHT], lost)
-    return f"Most is lost on {kind}: {value} ({interval}) against {called(theirs)}."
+    return (
+        f"Most is lost on {kind}: {value} ({interval}) against {called(theirs)}. All kinds together hide"
+        " that, since what one gains makes up for what another loses."
+    )
 
 
 def figures(results: Results, paint: Mapping[str, str]) -> list[Figure]:

@@ -77,8 +77,8 @@ MEANINGS = {
     COHERENCE: Meaning(
         "Coherence",
         "How much likelier the untouched base model finds the words of a reply when it has seen the"
-        " prompt than when it has not, in nats a token. 0 means a reply that might answer anything.",
-        1,
+        " prompt than when it has not, in nats a token. 0 means a reply that might answer anything. The"
+        " scorer is the base, which favours what it would say itself, so its own replies come out high.",
     ),
     FACTUAL: Meaning(
         "Facts right in open replies",

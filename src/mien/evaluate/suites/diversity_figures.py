@@ -29,7 +29,7 @@ def distances(results: Results, within: str, apart: str) -> list[Figure]:
         return []
     about = (
         "1 minus the cosine in meaning: 0 is the same, 1 has nothing in common. On the diagonal, two"
-        " tries of one system; a system that differs from it by more than that is darker."
+        " tries of one system; one that differs from it by more than that has a stronger colour."
     )
     return [Figure("How far apart the replies are", _table(names, cells), about)]
 
@@ -47,7 +47,7 @@ def _table(names: list[str], cells: dict[tuple[str, str], Score]) -> str:
         _cell(row, column, score, (names.index(column), names.index(row)), score.value / most)
         for (row, column), score in cells.items()
     ]
-    size = (_LEFT + _CELL * len(names), _TOP + _ROW * len(names) + 2)
+    size = (max(320.0, _LEFT + _CELL * len(names)), _TOP + _ROW * len(names) + 2)
     words = "; ".join(_in_words(*pair, score) for pair, score in cells.items())
     return svg.picture(
         f"Distances between replies to the same prompts. {words}.", size, heads + sides + body

@@ -1,7 +1,8 @@
 """What does it cost in time? The first token and the flow of tokens, with the adapter and without it.
 
 Always measured afresh on the machine at hand, never remembered. With and without take turns, so that
-whatever else the machine does falls on both. Time has a long tail, so each figure is a median.
+whatever else the machine does falls on both. Subjects are timed one after the other, so that between
+them only the slowdown is fit to be compared. Time has a long tail, so each figure is a median.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mien.data.corpus import rows_of
 from mien.evaluate.compare import Results
 from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Finding, Meaning
-from mien.evaluate.pages.words import called, listed
+from mien.evaluate.pages.words import listed
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import LocalSubject, Subject
 from mien.evaluate.suites.dots import dots
@@ -187,12 +188,10 @@ def _pace(results: Results, judged: str, part: str) -> str:
     first, rate = (results.score(f"{name}/{part}", judged) for name in (FIRST, RATE))
     if first is None or rate is None:
         return ""
-    base = results.score(f"{RATE}/{part}", "base")
-    other = f", against {number(base.value)} by {called('base')}" if base and judged != "base" else ""
     return (
         f"{_PEOPLE[part].capitalize()}, a reply begins after {number(first.value)} ms"
         f" ({number(first.low)} to {number(first.high)}) and goes on at {number(rate.value)} tokens per"
-        f" second ({number(rate.low)} to {number(rate.high)}){other}."
+        f" second ({number(rate.low)} to {number(rate.high)})."
     )
 
 
