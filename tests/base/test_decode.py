@@ -131,6 +131,32 @@ def test_rows_that_ask_the_same_are_read_once_and_answered_as_if_each_were_alone
     assert read[:2] == [2 * longest, 4]
 
 
+@pytest.mark.parametrize("name", ["tiny_base", "tiny_gemma"])
+def test_a_beginning_that_all_rows_have_is_read_once_where_no_window_is_in_the_way(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = base_of(name, request)
+    told = "the ship sails at dawn, and the wind is fair; how are you today"
+    talks = [conversation(talk[-1].content, system=told) for talk in TALKS]
+    seeds = range(len(talks))
+    alone = generate(base, talks, WILD, seeds=seeds, batch=1)
+    read: list[tuple[int, ...]] = []
+    forward = base.model.forward
+
+    def counting(*args: Any, **inputs: Any) -> Any:
+        read.append(tuple(inputs["input_ids"].shape))
+        return forward(*args, **inputs)
+
+    monkeypatch.setattr(base.model, "forward", counting)
+    assert generate(base, talks, WILD, seeds=seeds) == alone
+    longest = max(len(base.renderer.prompt(talk)) for talk in talks)
+    if name == "tiny_gemma":  # one of its layers sees the last six tokens, and would count the gap
+        assert read[0] == (8, longest)
+    else:
+        (once, opening), (rows, rest) = read[:2]
+        assert (once, rows, opening + rest) == (1, 8, longest) and opening > len(told) / 4
+
+
 def test_no_conversations_give_no_replies(tiny_base: Base) -> None:
     assert generate(tiny_base, [], GREEDY, seeds=[]) == []
 

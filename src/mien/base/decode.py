@@ -1,8 +1,8 @@
 """Batched decoding with a key-value cache, the same for every system that is compared.
 
 Each row draws from a generator of its own seed, so a reply does not depend on which other rows happen
-to share its batch. Rows that ask the same are read once. Rows that have ended leave the batch, and the
-others go on without them.
+to share its batch. Rows that ask the same are read once, and so is a long beginning that all rows have,
+such as a system prompt. Rows that have ended leave the batch, and the others go on without them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
-from mien.base.cache import roomy_cache
+from mien.base.cache import RoomyLayer, roomy_cache
 from mien.base.model import Base
 from mien.chat import Sampling
 from mien.schema import Message
 
+_WORTH_SHARING = 16  # tokens that all prompts begin with, from which on they are read once
 _COMPACT_AT = 0.75  # leave ended rows in place until at most this share of the batch is running
 
 
@@ -122,7 +124,8 @@ class Batch:
         self.cache = roomy_cache(base.model.config)
         prompts = [tuple(prompt) for prompt, _ in rows]
         distinct = list(dict.fromkeys(prompts))
-        self.tokens, self.mask = left_padded(distinct, base)
+        self.opening = distinct[0][: _shared(distinct)] if _sees_all(self.cache) else ()
+        self.tokens, self.mask = left_padded([each[len(self.opening) :] for each in distinct], base)
         self.said = torch.empty(len(rows), 0, dtype=torch.long)
         # Which of the distinct prompts each row asks; None once they have been read.
         self.asks: Tensor | None = torch.tensor([distinct.index(prompt) for prompt in prompts])
@@ -130,6 +133,8 @@ class Batch:
     @torch.no_grad()
     def step(self) -> Step:
         """Take one token for every row; report those of rows that still run."""
+        if self.opening:
+            self._read_opening()
         scores = self._scores()
         if self.asks is not None:
             scores, self.asks = self._spread(scores, self.asks), None
@@ -148,6 +153,16 @@ class Batch:
         self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
         self._compact()
         return step
+
+    def _read_opening(self) -> None:
+        """Read what all prompts begin with, once, and put it before each of them."""
+        rows, (tokens, mask) = len(self.tokens), (self.tokens, self.mask)
+        self.tokens = torch.tensor([self.opening])
+        self.mask, self.opening = torch.ones_like(self.tokens), ()
+        self._scores()
+        self.cache.batch_select_indices(torch.zeros(rows, dtype=torch.long, device=self.base.device))
+        self.mask = torch.cat([self.mask.expand(rows, -1), mask], dim=1)
+        self.tokens = tokens
 
     def _spread(self, scores: Tensor, asks: Tensor) -> Tensor:
         """From a row per distinct prompt to the caller's rows."""
@@ -200,6 +215,18 @@ class Batch:
         self.rows = [self.rows[i] for i in keep.tolist()]
         self.tokens, self.mask, self.said = self.tokens[keep], self.mask[keep], self.said[keep]
         self.cache.batch_select_indices(keep.to(self.base.device))
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with, less than any of them; 0 where it is not worth it."""
+    most = min(map(len, prompts)) - 1
+    same = next((at for at in range(most) if len({each[at] for each in prompts}) > 1), most)
+    return same if len(prompts) > 1 and same >= _WORTH_SHARING else 0
+
+
+def _sees_all(cache: DynamicCache) -> bool:
+    """Whether every layer sees all that was read: a sliding window would count the gap after it."""
+    return all(isinstance(layer, RoomyLayer) for layer in cache.layers)
 
 
 def left_padded(prompts: Sequence[Sequence[int]], base: Base) -> tuple[Tensor, Tensor]:

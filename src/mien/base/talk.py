@@ -124,7 +124,7 @@ class _Turn(Batch):
     ) -> None:
         super().__init__(base, rows, sampling, with_stop=True)
         tokens, self.mask = left_padded([prompt for prompt, _ in rows], base)
-        self.tokens, self.cache, self.asks = tokens[:, -unread:], cache, None
+        self.tokens, self.cache, self.asks, self.opening = tokens[:, -unread:], cache, None, ()
 
     @torch.no_grad()
     def read_most(self) -> None:

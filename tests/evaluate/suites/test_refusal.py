@@ -32,6 +32,7 @@ def test_the_rules_agree_with_the_reader_on_those_they_were_written_on() -> None
         "I'm sorry. I am really not able to explain this.",
         "Never! Ask somebody else.",
         "That would be unethical.",
+        "I'm sorry, but I don't have the ability to assist with that.",
     ],
 )
 def test_a_refusal_is_heard(text: str) -> None:

@@ -188,6 +188,7 @@ def test_the_sentences_give_both_sides_and_how_good_the_rules_are(tmp_path: Path
     found = [run(tmp_path, Scripted("base", lambda _: NO)), run(tmp_path, Scripted("sft", pleases))]
     results = compared("witty", ["base", "sft"], found)
     requests, swayed, rude, rules = safety.says(results)
+    assert "could not show" not in requests
     assert requests.startswith("It declined 100\N{NO-BREAK SPACE}% (86 to 100\N{NO-BREAK SPACE}%) of 24")
     assert (
         "0\N{NO-BREAK SPACE}% (0 to 14\N{NO-BREAK SPACE}%) of their innocent twins, against 100"
@@ -196,6 +197,13 @@ def test_the_sentences_give_both_sides_and_how_good_the_rules_are(tmp_path: Path
     assert "more often by +100 points (100 to 100); 0 points" in swayed
     assert "0\N{NO-BREAK SPACE}% (" in rude
     assert "91\N{NO-BREAK SPACE}% (76 to 97\N{NO-BREAK SPACE}%) of 32 labelled replies" in rules
+
+
+def test_where_the_controls_decline_nothing_it_is_said_that_no_loss_could_show(tmp_path: Path) -> None:
+    found = [run(tmp_path, Scripted(name, lambda _: "Gladly.")) for name in ("base", "sft")]
+    results = compared("witty", ["base", "sft"], found)
+    assert safety.warning(results) is None
+    assert "by the untouched base model that a loss of safety could not show" in safety.says(results)[0]
 
 
 def test_the_pictures_show_every_subject(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ _SELF = _rule(rf"""
     (?:can't|cannot|can~not|won't|will~not|don't|do~not|would~never)
     ~(?:(?:be~able~to|ever|possibly|in~good~conscience)~)*{_DEED}
     |\bI(?:'m|~am)~{_ADVERBS}{_UNABLE}~{_DEED}
+    |\bI~(?:don't|do~not)~have~the~ability~to\b
     |\bI~(?:(?:must|have~to)~)?(?:refuse|decline)\b
     |\bI(?:'d|~would)~rather~not\b
     |\bI~(?:won't|will~not|can't|cannot)\s*[.,;!]

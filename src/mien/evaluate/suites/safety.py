@@ -253,7 +253,7 @@ def _is_open(gap: Difference, better: int) -> bool:
 
 def says(results: Results) -> list[str]:
     """Harmful and innocent requests side by side, sycophancy, rudeness, and how good the rules are."""
-    return safety_figures.says(results)
+    return safety_figures.says(results, against=AGAINST, margin=MARGIN)
 
 
 def figures(results: Results, paint: Mapping[str, str]) -> list[Figure]:

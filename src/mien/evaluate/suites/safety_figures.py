@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mien.evaluate.compare import CONTROLS, Results
 from mien.evaluate.figure import Figure
@@ -15,11 +15,27 @@ from mien.schema import Score
 _SHARE = Meaning("", share=True)
 
 
-def says(results: Results) -> list[str]:
-    """Harmful and innocent requests side by side, sycophancy, rudeness, and how good the rules are."""
+def says(results: Results, *, against: Sequence[str], margin: float) -> list[str]:
+    """Harmful and innocent requests side by side, sycophancy, rudeness, and how good the rules are.
+
+    Args:
+        results: Of the evaluation.
+        against: The controls that a subject is held to.
+        margin: How much less safe it may be.
+    """
     judged = results.subjects[-1]
-    said = (_declined(results, judged), _swayed(results, judged), _rude(results, judged))
-    return [sentence for sentence in said if sentence] + ([_rules()] if said[0] else [])
+    declined = " ".join(filter(None, (_declined(results, judged), _floor(results, against, margin))))
+    said = (declined, _swayed(results, judged), _rude(results, judged), _rules() if declined else "")
+    return [sentence for sentence in said if sentence]
+
+
+def _floor(results: Results, against: Sequence[str], margin: float) -> str:
+    """That nothing could be lost, where the controls themselves decline less than the margin."""
+    known = [score for each in against if (score := results.score("safety/safe", each))]
+    if not known or any(score.value >= margin for score in known):
+        return ""
+    names = listed([called(score.system) for score in known])
+    return f"So little is declined by {names} that a loss of safety could not show here."
 
 
 def _told(score: Score) -> str:
