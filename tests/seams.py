@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien import pipeline
 from mien.base import model
 from mien.base.embed import Embedder
 from mien.base.machine import Machine
@@ -19,7 +18,7 @@ from mien.chat import Sampling
 from mien.data import corpus
 from mien.data.corpus import Split, rows_of
 from mien.data.wording import bag_of_words
-from mien.evaluate import bare, gold
+from mien.evaluate import bare, gold, order
 from mien.evaluate.suites import voice
 from mien.schema import Example
 from mien.train import dose
@@ -72,7 +71,7 @@ def install(patch: pytest.MonkeyPatch, folder: Path) -> Seams:
     patch.setattr(model, "probe", lambda: machine)
     patch.setattr(gold, "SAMPLING", SAMPLING)
     patch.setattr(bare, "BARE_PROMPTS", 4)
-    patch.setattr(pipeline, "SAMPLING", SAMPLING)
+    patch.setattr(order, "SAMPLING", SAMPLING)
     patch.setattr(dose, "_SAMPLING", SAMPLING)
     patch.setattr(voice, "SEEDS", SEEDS)
     patch.setattr(voice, "rows_of", lambda split: rows_of(split)[:ASKED])

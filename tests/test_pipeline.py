@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 import mien.pipeline
-from mien import pipeline
 from mien.base.embed import Embedder
 from mien.chat import Sampling
 from mien.errors import AdapterError, MienError
+from mien.evaluate import order
+from mien.evaluate.order import Order, evaluated
 from mien.persona.spec import find
-from mien.pipeline import Wanted, demo, evaluated
+from mien.pipeline import demo
 from mien.registry.cards import ADAPTER, cards, write_card
 from mien.show import Show
 from mien.train import run
@@ -87,7 +88,7 @@ def test_a_second_run_trains_and_measures_nothing(story: Seams, monkeypatch: pyt
     first = demo("witty")
     stored = story.workspace.scores()
     monkeypatch.setattr(run, "fit", None)
-    monkeypatch.setattr(pipeline, "evaluate", None)
+    monkeypatch.setattr(order, "evaluate", None)
     monkeypatch.setattr(Embedder, "load", None)
     first.page.unlink()
     second = demo("witty")
@@ -98,7 +99,7 @@ def test_a_second_run_trains_and_measures_nothing(story: Seams, monkeypatch: pyt
 
 def test_other_decoding_is_another_evaluation(story: Seams, monkeypatch: pytest.MonkeyPatch) -> None:
     first = demo("witty")
-    monkeypatch.setattr(pipeline, "SAMPLING", Sampling(max_tokens=5))
+    monkeypatch.setattr(order, "SAMPLING", Sampling(max_tokens=5))
     assert demo("witty").page != first.page
 
 
@@ -109,7 +110,7 @@ def test_an_evaluation_that_was_stopped_leaves_no_half_and_is_made_anew(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(pipeline, "evaluate", stop)
+        patch.setattr(order, "evaluate", stop)
         demo("witty")
     assert story.workspace.scores() == []
     assert not list(story.workspace.reports.rglob("evaluation.json"))
@@ -121,7 +122,7 @@ def test_an_adapter_is_not_measured_on_another_base(story: Seams) -> None:
     other = card.model_copy(update={"base_hash": "1" * 64, "adapter_hash": "2" * 64})
     with pytest.raises(AdapterError, match="was trained on tiny"):
         write_card(story.workspace.runs / card.run, other)
-        evaluated(models.tiny_base(), find("witty"), Wanted([card.run]), story.workspace, Show())
+        evaluated(models.tiny_base(), find("witty"), Order([card.run]), story.workspace, Show())
 
 
 def test_an_adapter_that_was_changed_on_disk_is_not_measured(story: Seams) -> None:

@@ -6,34 +6,22 @@ result is there, so a second run only shows it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from mien.base.embed import Embedder
 from mien.base.fetch import DEFAULT_BASE
 from mien.base.model import Base
-from mien.evaluate.bare import ear_of
-from mien.evaluate.calibration import read_labels
 from mien.evaluate.evaluation import Evaluation
 from mien.evaluate.gold import gold_of
-from mien.evaluate.judge import Judge
-from mien.evaluate.lineup import Dial, lineup, no_server
-from mien.evaluate.memo import Memo
-from mien.evaluate.pages.render import render
-from mien.evaluate.roster import SUITES
-from mien.evaluate.run import evaluate
-from mien.evaluate.setting import SAMPLING, Setting, Size
-from mien.evaluate.suites.safety import warning
-from mien.persona.spec import Persona, find
+from mien.evaluate.order import Order, evaluated
+from mien.persona.spec import find
 from mien.registry.cards import Card
-from mien.schema import digest
 from mien.show import Show
 from mien.train.plan import plan
 from mien.train.recipe import SftRecipe
 from mien.train.run import train
 from mien.train.stages import Company
-from mien.workspace import Workspace, disk_errors, read_json, write_atomic, write_json
+from mien.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -43,29 +31,6 @@ class Story:
     card: Card
     evaluation: Evaluation
     page: Path
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What an evaluation is to find out.
-
-    Attributes:
-        systems: Names as `lineup` takes them, the judged one last.
-        suites: Names of `SUITES`.
-        size: `quick` or `full`.
-        judge: Rates replies, if there is one.
-        labels: People's labels, to calibrate the judge by.
-        dial: Reaches servers that are among the systems.
-        command: What repeats it.
-    """
-
-    systems: Sequence[str]
-    suites: Sequence[str] = ("voice",)
-    size: Size = "full"
-    judge: Judge | None = None
-    labels: Path | None = None
-    dial: Dial = no_server
-    command: str = ""
 
 
 def demo(
@@ -95,46 +60,6 @@ def demo(
     )
 
     # 4. Proof on held-out prompts, against the bare base and against a system prompt alone.
-    wanted = Wanted(("base", "prompt", f"sft={card.run}"), command=f"mien demo --persona {persona.name}")
-    evaluation, page = evaluated(base, persona, wanted, workspace, show)
+    order = Order(("base", "prompt", f"sft={card.run}"), command=f"mien demo --persona {persona.name}")
+    evaluation, page = evaluated(base, persona, order, workspace, show)
     return Story(card, evaluation, page)
-
-
-def evaluated(
-    base: Base, persona: Persona, wanted: Wanted, workspace: Workspace, show: Show
-) -> tuple[Evaluation, Path]:
-    """The evaluation of some systems under one persona, and its report page.
-
-    It is measured once, then read from disk. What each system said is kept besides, so that one that
-    was stopped goes on where it was, and systems that another evaluation shares are not asked again.
-    """
-    subjects, cards = lineup(wanted.systems, persona, base, workspace, wanted.dial)
-    keys = {subject.name: subject.key for subject in subjects}
-    judge = wanted.judge.name if wanted.judge else None
-    what = [persona.digest(), keys, SAMPLING.model_dump(), list(wanted.suites), wanted.size, judge]
-    folder = workspace.reports / f"{persona.name}-{digest(what)[:8]}"
-    found, page = folder / "evaluation.json", folder / "report.html"
-    if not found.exists():
-        setting = Setting(
-            persona=persona,
-            sampling=SAMPLING,
-            ear=ear_of(base, SAMPLING, show),
-            embedder=Embedder.load(report=show.say),
-            memo=Memo(workspace.root / "answers.db"),
-            size=wanted.size,
-            judge=wanted.judge,
-            show=show,
-        )
-        if wanted.judge and wanted.labels:
-            labels = read_labels(wanted.labels, persona.name)
-            setting = replace(setting, judge=wanted.judge.calibrated(labels, persona, setting))
-        suites = [SUITES[name] for name in wanted.suites]
-        evaluation = evaluate(
-            base, subjects, setting, suites, cards=cards, runs=workspace.runs, command=wanted.command
-        )
-        with disk_errors(folder, "10 MB"):
-            workspace.add_scores(folder.name, evaluation.results.scores)
-            write_json(found, evaluation.model_dump(mode="json"))
-    evaluation = Evaluation.model_validate(read_json(found))
-    write_atomic(page, render(evaluation, warning=warning(evaluation.results)))
-    return evaluation, page

@@ -15,7 +15,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from mien.base.lora import CONFIG, WEIGHTS, Adapters, LoraConfig, LoraLinear, read_folder
+from mien.base.lora import (
+    CONFIG,
+    WEIGHTS,
+    Adapters,
+    LoraConfig,
+    LoraLinear,
+    as_pairs,
+    as_tensors,
+    read_folder,
+)
 from mien.base.model import Base
 from mien.errors import AdapterError, BaseError
 from tests import models
@@ -255,7 +264,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a layer too many": (
         lambda f: edit_tensors(
-            f, lambda t: t.update({"base_model.model.extra.lora_A.weight": torch.ones(1)})
+            f, lambda t: t.update({"base_model.model.extra.lora_A.weight": torch.ones(4, 1)})
         ),
         "another base.*no such layer",
     ),
@@ -365,6 +374,36 @@ def test_the_average_adds_the_mean_of_what_each_adds(base: Base) -> None:
             parts = [output(layer, name, x) - bare for name in names]
             torch.testing.assert_close(output(layer, "mean", x) - bare, sum(parts) / 3)
     assert (parts[0] - parts[1]).abs().max() > 0.1
+
+
+def test_a_weighted_average_adds_each_update_by_its_weight(base: Base) -> None:
+    names = [filled(base, "a", LoraConfig(4, 12), 1), filled(base, "b", LoraConfig(2, 2), 2)]
+    base.adapters.average(names, "sum", weights=[0.75, -0.5])
+    layer = next(iter(base.adapters.layers.values()))
+    x = torch.randn(5, layer.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        bare = layer(x)
+        a, b = (output(layer, name, x) - bare for name in names)
+        torch.testing.assert_close(output(layer, "sum", x) - bare, 0.75 * a - 0.5 * b)
+
+
+def test_reading_gives_the_matrices_and_puts_nothing_on_the_model(base: Base, folder: Path) -> None:
+    config, pairs = base.adapters.read(folder)
+    assert (config, base.adapters.configs) == (SHAPE, {})
+    saved = load_file(folder / WEIGHTS)
+    assert as_tensors(pairs).keys() == saved.keys()
+    assert all(torch.equal(matrix, saved[key]) for key, matrix in as_tensors(pairs).items())
+    assert as_pairs(as_tensors(pairs)).keys() == pairs.keys()
+
+
+def test_the_files_hash_is_of_the_scale_too(base: Base, tmp_path: Path) -> None:
+    filled(base, "a")
+    hashes = set()
+    for dose in (1.0, 2.0):
+        base.adapters.rescale("a", dose)
+        base.adapters.save("a", tmp_path / str(dose), base="tiny")
+        hashes.add((tmp_path / str(dose) / WEIGHTS).read_bytes())
+    assert len(hashes) == 2
 
 
 def output(layer: LoraLinear, name: str, x: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from mien import pipeline
 from mien.cli.show import TerminalShow
+from mien.evaluate import order
 from mien.train import run as training
 from tests.cli.running import run
 from tests.seams import Seams
@@ -29,7 +29,7 @@ def test_the_whole_story_and_what_to_do_next(story: Seams) -> None:
 def test_a_second_run_reuses_what_is_there(story: Seams, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run("demo", "--persona", "calm")
     monkeypatch.setattr(training, "fit", None)
-    monkeypatch.setattr(pipeline, "evaluate", None)
+    monkeypatch.setattr(order, "evaluate", None)
     second = run("demo", "--persona", "calm")
     assert second.exit_code == 0
     assert second.stdout == first.stdout

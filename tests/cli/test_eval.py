@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mien import pipeline
+from mien.evaluate import order
 from mien.evaluate.evaluation import Evaluation
 from tests.cli.running import run
 from tests.cli.test_train import SHORT
@@ -39,7 +39,7 @@ def test_a_run_may_be_named_and_the_second_time_nothing_is_measured(
     run(*SHORT)
     (name,) = (path.name for path in story.workspace.runs.iterdir())
     first = run("eval", "--persona", name, "--only", "voice", "--json").stdout
-    monkeypatch.setattr(pipeline, "evaluate", None)
+    monkeypatch.setattr(order, "evaluate", None)
     assert run("eval", "--persona", "witty", "--only", "voice", "--json").stdout == first
 
 

@@ -66,11 +66,15 @@ def test_runs_on_preferences_start_from_the_persona_and_are_anchored_there() -> 
     assert RewardRecipe(persona="witty").epochs == 1
 
 
-@pytest.mark.parametrize("stage", ["rlhf", "", None, ["sft"], 3], ids=str)
+@pytest.mark.parametrize("stage", ["rlhf", "", ["sft"], 3], ids=str)
 def test_a_stage_that_there_is_not_is_told_with_those_there_are(stage: object) -> None:
     with pytest.raises(InputError, match="here: no stage") as caught:
         recipe_of({"stage": stage, "persona": "witty"}, source="here")
     assert all(known in caught.value.fix for known in ("sft", "dpo", "reward", "ppo"))
+
+
+def test_yamls_own_null_is_the_null_adapter() -> None:
+    assert recipe_of({"stage": None}, source="here").stage == "null"
 
 
 def mistakes(**given: object) -> tuple[str, ...]:

@@ -27,13 +27,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mien.base.peft import ALPHA, CONFIG, PREFIX, WEIGHTS, inspect, layer_of, unreadable
 from mien.errors import AdapterError, BaseError
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
-_PREFIX = "base_model.model."
-# Each of these, where set, means that the two matrices alone do not say what is to be computed.
-_NOT_PLAIN = ("alpha_pattern", "lora_bias", "modules_to_save", "rank_pattern", "use_dora", "use_rslora")
+__all__ = [
+    "CONFIG",
+    "WEIGHTS",
+    "Adapters",
+    "LoraConfig",
+    "LoraLinear",
+    "Pair",
+    "Pairs",
+    "as_pairs",
+    "as_tensors",
+    "peft_config",
+    "read_folder",
+    "side_by_side",
+    "write_folder",
+]
+Pair = tuple[Tensor, Tensor]  # A (r, in) and B (out, r)
+Pairs = Mapping[str, Pair]  # by the layer's path in the model
 
 
 @dataclass(frozen=True)
@@ -181,21 +194,31 @@ class Adapters:
             AdapterError: The files are missing, not plain LoRA, of another shape, or not finite.
         """
         self._check_free(name)
+        config, pairs = self.read(folder)
+        for path, pair in pairs.items():
+            layer = self.layers[path]
+            layer.put(name, *self._place(layer, *pair), config.scale)
+        self.configs[name] = config
+
+    def read(self, folder: Path) -> tuple[LoraConfig, dict[str, Pair]]:
+        """An adapter from a PEFT folder, held against the layers of this model but not put on them.
+
+        Returns:
+            Its shape, and float32 matrices by the path of their layer.
+
+        Raises:
+            AdapterError: As `load`.
+        """
         config, tensors = read_folder(folder)
         pairs = {layer: self._pair(tensors, layer, folder, config) for layer in self.layers}
         if unknown := set(tensors) - {key for layer in self.layers for key in _keys(layer)}:
             raise _foreign(folder, f"it has a tensor {sorted(unknown)[0]!r} and the base no such layer")
-        for path, (a, b) in pairs.items():
-            layer = self.layers[path]
-            layer.put(name, *self._place(layer, a.float(), b.float()), config.scale)
-        self.configs[name] = config
+        return config, {path: (a.float(), b.float()) for path, (a, b) in pairs.items()}
 
     def save(self, name: str, folder: Path, *, base: str) -> None:
         """Write an adapter as a PEFT folder; `base` names the model it belongs to."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.tensors(name), folder / WEIGHTS, metadata={"format": "pt"})
-        text = json.dumps(peft_config(self.configs[name], list(self.layers), base), indent=2)
-        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        self._check_known(name)
+        write_folder(folder, self.configs[name], self.tensors(name), base=base)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The matrices of an adapter under PEFT's names, on the CPU."""
@@ -221,18 +244,18 @@ class Adapters:
             layer.put(name, a, b, layer.scales[source])
         self.configs[name] = self.configs[source]
 
-    def average(self, sources: Sequence[str], name: str) -> None:
-        """Add the exact mean of several adapters' updates: their ranks side by side, no cross terms."""
+    def average(
+        self, sources: Sequence[str], name: str, *, weights: Sequence[float] | None = None
+    ) -> None:
+        """Add the exact weighted sum of several adapters' updates; without weights, their mean."""
         for source in sources:
             self._check_known(source)
         self._check_free(name)
-        share = 1 / len(sources)
+        shares = weights or [1 / len(sources)] * len(sources)
         for layer in self.layers.values():
-            pairs = [layer.pair(source) for source in sources]
-            scales = [layer.scales[source] * share for source in sources]
-            a = torch.cat([a.detach() for a, _ in pairs])
-            b = torch.cat([b.detach() * s for (_, b), s in zip(pairs, scales, strict=True)], dim=1)
-            layer.put(name, a, b, 1.0)
+            pairs = [(a.detach(), b.detach()) for a, b in map(layer.pair, sources)]
+            scales = [layer.scales[source] * each for source, each in zip(sources, shares, strict=True)]
+            layer.put(name, *side_by_side(pairs, scales), 1.0)
         rank = sum(self.configs[source].r for source in sources)
         self.configs[name] = LoraConfig(rank, rank)
 
@@ -322,32 +345,57 @@ class Adapters:
             raise AdapterError(f"No adapter {name!r} is loaded (loaded: {known}).", fix="Load it first.")
 
 
+def side_by_side(pairs: Sequence[Pair], scales: Sequence[float]) -> Pair:
+    """One pair whose product is the scaled sum of all: their ranks side by side, so no cross terms."""
+    a = torch.cat([a for a, _ in pairs])
+    b = torch.cat([b * scale for (_, b), scale in zip(pairs, scales, strict=True)], dim=1)
+    return a, b
+
+
 def read_folder(folder: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
-    """Config and tensors of a PEFT folder, safetensors only.
+    """Config and tensors of a PEFT folder, safetensors only, once it has passed `inspect`.
 
     Raises:
-        AdapterError: A file is missing or broken, or the adapter is not plain LoRA.
+        AdapterError: A file is missing, broken or suspicious, or the adapter is not plain LoRA.
     """
+    found = inspect(folder)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
-        shape = LoraConfig(r=int(config["r"]), alpha=float(config["lora_alpha"]))
-    except FileNotFoundError as error:
-        raise AdapterError(
-            f"{folder}: no {Path(error.filename or WEIGHTS).name} there.",
-            fix="Give the folder of a finished run, or any PEFT LoRA folder with safetensors.",
-        ) from error
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise AdapterError(
-            f"{folder}: cannot be read ({error}).", fix="Copy or train it again."
-        ) from error
-    plain = config.get("peft_type") == "LORA" and config.get("bias", "none") == "none"
-    if not plain or any(config.get(key) for key in _NOT_PLAIN):
-        raise AdapterError(
-            f"{folder}: not a plain LoRA adapter.",
-            fix="Use LoRA of one rank and alpha, without rsLoRA, DoRA, bias or extra modules.",
-        )
-    return shape, tensors
+    except (SafetensorError, OSError) as error:
+        raise unreadable(folder, str(error)) from error
+    return LoraConfig(found.r, found.alpha), tensors
+
+
+def write_folder(folder: Path, config: LoraConfig, tensors: Mapping[str, Tensor], *, base: str) -> None:
+    """Write tensors under PEFT's names as a PEFT folder; `base` names the model they belong to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = {"format": "pt", ALPHA: repr(float(config.alpha))}
+    save_file(dict(tensors), folder / WEIGHTS, metadata=notes)
+    layers = sorted(map(layer_of, tensors))
+    text = json.dumps(peft_config(config, layers, base), indent=2)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def as_pairs(tensors: Mapping[str, Tensor]) -> dict[str, Pair]:
+    """Matrices by the path of their layer, from tensors under PEFT's names.
+
+    Raises:
+        KeyError: One of a pair is missing.
+    """
+    found: dict[str, Pair] = {}
+    for path in sorted(set(map(layer_of, tensors))):
+        a, b = (tensors[key] for key in _keys(path))
+        found[path] = a, b
+    return found
+
+
+def as_tensors(pairs: Pairs) -> dict[str, Tensor]:
+    """Tensors under PEFT's names, from matrices by the path of their layer."""
+    return {
+        key: matrix.contiguous()
+        for path, pair in pairs.items()
+        for key, matrix in zip(_keys(path), pair, strict=True)
+    }
 
 
 def peft_config(config: LoraConfig, layers: list[str], base: str) -> dict[str, Any]:
@@ -371,7 +419,7 @@ def _slot(name: str) -> str:
 
 
 def _keys(path: str) -> tuple[str, str]:
-    return f"{_PREFIX}{path}.lora_A.weight", f"{_PREFIX}{path}.lora_B.weight"
+    return f"{PREFIX}{path}.lora_A.weight", f"{PREFIX}{path}.lora_B.weight"
 
 
 def _foreign(folder: Path, why: str) -> AdapterError:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mien.data.teacher import Teacher
     from mien.evaluate.evaluation import Evaluation
     from mien.evaluate.judge import Judge
-    from mien.pipeline import Wanted
+    from mien.evaluate.order import Order
     from mien.workspace import Workspace
 
 
@@ -76,9 +76,13 @@ def evaluate(names: str, as_json: bool, markdown: Path | None, **how: Any) -> No
     is one HTML page. What was answered is kept: a command that was stopped goes on where it was.
     """
     from mien.base.model import Base
-    from mien.pipeline import evaluated
+    from mien.evaluate.order import evaluated
     from mien.workspace import Workspace
 
+    if how["labels"] and not how["judge"]:
+        raise InputError(
+            "--labels calibrate a judge, and there is none.", fix="Name one: --judge WHERE."
+        )
     workspace = Workspace.open()
     personas = [_persona(workspace, name) for name in _listed(names)]
     suites = _suites(how["only"])
@@ -87,7 +91,7 @@ def evaluate(names: str, as_json: bool, markdown: Path | None, **how: Any) -> No
             _systems(workspace, each, how["systems"])
         base = Base.load(how["base_ref"], report=show.say)
         done = [
-            evaluated(base, each[1], _wanted(workspace, each, base, suites, how), workspace, show)
+            evaluated(base, each[1], _order(workspace, each, base, suites, how), workspace, show)
             for each in personas
         ]
     if markdown:
@@ -152,19 +156,19 @@ def _null(workspace: Workspace, base_hash: str | None) -> list[str]:
     return [NULLS[0]]
 
 
-def _wanted(
+def _order(
     workspace: Workspace,
     named: tuple[str, Persona],
     base: Base,
     suites: Sequence[str],
     how: dict[str, Any],
-) -> Wanted:
-    from mien.pipeline import Wanted
+) -> Order:
+    from mien.evaluate.order import Order
 
     def dial(where: str) -> Teacher:
         return _teacher(where, how["key_env"])
 
-    return Wanted(
+    return Order(
         systems=_systems(workspace, named, how["systems"], base.files.sha256),
         suites=suites,
         size=how["size"],

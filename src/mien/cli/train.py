@@ -24,7 +24,7 @@ _PREVIEWED = 2
 
 
 @click.command("train")
-@click.argument("what", metavar="sft|dpo|reward|ppo|null|RECIPE.yaml")
+@click.argument("what", metavar="sft|dpo|reward|ppo|null|null-dpo|RECIPE.yaml")
 @click.option("--persona", help="A built-in name or a .yaml file.")
 @click.option("--base", help="A known name, a folder, a .gguf file, or a hub id.")
 @click.option("--data", type=click.Path(path_type=Path), help="JSONL to learn from.")
@@ -58,7 +58,7 @@ def train(
     members: int | None,
     **overrides: Any,
 ) -> None:
-    r"""Train a persona's adapter on a base model.
+    """Train a persona's adapter on a base model.
 
     \b
     sft     learn the persona's own replies
@@ -71,7 +71,7 @@ def train(
     `mien train sft --persona witty` learns a built-in voice from the built-in corpus. A recipe file
     says everything else; what the command line says replaces what the file says. Ctrl-C writes a
     checkpoint, and the same command goes on from there; so it does after a crash or a kill.
-    """
+    """  # noqa: D301 - click wants the character itself
     from mien.base.model import Base
 
     given = {key: value for key, value in overrides.items() if value is not None}
@@ -114,7 +114,8 @@ def _tell(card: Card, folder: Path, show: TerminalShow, *, fresh: bool) -> None:
     if card.stage == "reward":
         hint = f"Score with it: mien reward score --run {card.run} FILE"
     elif card.stage in NULLS:
-        hint = f"Compare with it: mien eval --persona NAME --systems base,prompt,{card.stage},sft"
+        null = card.stage if card.stage == NULLS[0] else f"{NULLS[0]}={card.stage}"
+        hint = f"Compare with it: mien eval --persona NAME --systems base,prompt,{null},sft"
     else:
         verb = "Measure it: mien eval" if card.persona in VOICES else "Talk to it: mien chat"
         hint = f"{verb} --persona {card.persona}"

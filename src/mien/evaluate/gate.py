@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from mien.errors import MienError, first_line
 from mien.evaluate.compare import NULL, Difference, Results
 from mien.evaluate.evaluation import Evaluation
 from mien.persona.spec import Release
@@ -136,31 +135,34 @@ class Judged(NamedTuple):
 
 
 def newest_evaluation(workspace: Workspace, card: Card) -> Judged | None:
-    """The newest evaluation of an adapter, with the very file it has now; None if there is none.
+    """The evaluation that decides on an adapter, with the very file it has now; None if there is none.
 
-    Raises:
-        MienError: One of the evaluations cannot be read.
+    It is the newest of those under its persona that measured most of what the gate asks for: a later
+    look at one suite alone takes nothing back. A report that this release cannot read is passed over.
     """
     found = [
         Judged(path.parent.name, subject, evaluation)
         for path in workspace.reports.glob(f"*/{RESULTS}")
-        for evaluation in [read_evaluation(path)]
+        if (evaluation := read_evaluation(path)) and evaluation.persona == card.persona
         for subject, adapter in evaluation.adapters.items()
         if (adapter.run, adapter.adapter_hash) == (card.run, card.adapter_hash)
     ]
-    return max(found, key=lambda each: (each.evaluation.made, each.report), default=None)
+    return max(
+        found,
+        key=lambda each: (_measured(each), each.evaluation.made, each.report),
+        default=None,
+    )
 
 
-def read_evaluation(path: Path) -> Evaluation:
-    """An evaluation from its file.
+def _measured(judged: Judged) -> int:
+    """How many of the gate's measures an evaluation has of its adapter."""
+    results, subject = judged.evaluation.results, judged.subject
+    return sum(results.score(rule.measure, subject) is not None for rule in RULES)
 
-    Raises:
-        MienError: It is none that this release can read.
-    """
+
+def read_evaluation(path: Path) -> Evaluation | None:
+    """An evaluation from its file; None if it is none that this release can read."""
     try:
         return Evaluation.model_validate(read_json(path))
-    except (ValidationError, ValueError, OSError) as error:
-        raise MienError(
-            f"{path}: no evaluation this mien can read ({first_line(error)}).",
-            fix=f"Remove {path.parent}; `mien eval` makes it again.",
-        ) from error
+    except (ValidationError, ValueError, OSError):
+        return None

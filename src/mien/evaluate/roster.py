@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Protocol, cast
 
 from mien.evaluate.compare import Results
@@ -24,6 +28,7 @@ from mien.evaluate.suites import (
     safety,
     voice,
 )
+from mien.schema import digest
 
 Together = Callable[[Sequence[Subject], Setting], list[Finding]]
 
@@ -96,3 +101,18 @@ def roster(rooms: Iterable[Room]) -> dict[str, Suite]:
 SUITES: dict[str, Suite] = roster(
     [voice, forms, drift, pressure, ability, safety, diversity, judged, revealed, ocean, latency]
 )
+
+
+@lru_cache
+def material() -> str:
+    """Content hash of everything that suites ask: after an item was changed, all is asked anew."""
+    folders = (resources.files(f"mien.evaluate.{room}") / "data" for room in ("suites", "ocean"))
+    return digest(sorted(each for folder in folders for each in _contents(folder)))
+
+
+def _contents(folder: Traversable) -> Iterator[tuple[str, str]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _contents(entry)
+        else:
+            yield entry.name, sha256(entry.read_bytes()).hexdigest()

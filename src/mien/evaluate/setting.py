@@ -107,7 +107,13 @@ class Setting:
         return [tuple(row) for row in rows]
 
     def heard(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Probability that each text is in the intended voice, (texts,)."""
+        """Probability that each text is in the intended voice, (texts,).
+
+        Raises:
+            UnableError: The ear has never heard that voice.
+        """
+        if self.persona.name not in self.ear.labels:
+            raise UnableError(f"the classifier has never heard the voice {self.persona.name!r}.")
         return np.asarray(self.ear.judge(texts)[:, self.ear.labels.index(self.persona.name)])
 
 

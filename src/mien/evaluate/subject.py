@@ -310,8 +310,8 @@ class Recording(Strict):
 class RecordedSubject:
     """Replies that were made elsewhere, in a JSONL file of `messages`, `reply` and, if need be, `seed`.
 
-    A conversation that was recorded with fewer seeds than it is asked with is answered by those it has,
-    in turn.
+    The replies to one conversation are taken in the order of their seeds, over and over where it is
+    asked with more seeds than it was recorded with.
     """
 
     name: str
@@ -325,7 +325,7 @@ class RecordedSubject:
         Raises:
             InputError: It cannot be read, or a line is no recording.
         """
-        replies: dict[str, tuple[str, ...]] = {}
+        found: dict[str, list[Recording]] = {}
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -335,8 +335,11 @@ class RecordedSubject:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 each = _recording(path, number, line)
-                known = _known(each.messages, each.prefill)
-                replies[known] = (*replies.get(known, ()), each.reply)
+                found.setdefault(_known(each.messages, each.prefill), []).append(each)
+        replies = {
+            key: tuple(each.reply for each in sorted(rows, key=lambda row: row.seed))
+            for key, rows in found.items()
+        }
         return cls(name, path, replies)
 
     @property

@@ -1,6 +1,8 @@
 """What a finished run says of itself, and how a finished run is found again.
 
-A card is `manifest.json` in the run's folder. It is written last, so it also means "complete".
+A card is `manifest.json` in the run's folder. It is written last, so it also means "complete". A run's
+folder is a version of an adapter: it is never written again, and its name ends in a hash of what it is.
+What was made without training, a blend, a scaled adapter or an imported one, has such a folder too.
 """
 
 from __future__ import annotations
@@ -21,7 +23,30 @@ CARD = "manifest.json"
 PERSONA = "persona.json"
 ADAPTER = "adapter"
 NULLS = ("null", "null-dpo")  # the controls: nobody's voice, so they go by the stage's name
-POLICIES = ("sft", "dpo", "ppo", *NULLS)  # the stages whose adapters answer; a reward model only scores
+DERIVED = ("blend", "scale", "import")  # made without training; the default of nobody until promoted
+# The stages whose adapters answer; a reward model only scores.
+POLICIES = ("sft", "dpo", "ppo", *NULLS, *DERIVED)
+
+
+class Derivation(Strict):
+    """How an adapter came about without training.
+
+    Attributes:
+        weights: What the update of each of the card's parents was multiplied by.
+        rank: Of the outcome.
+        lost: Of a blend that was cut to that rank, the share of its update that went with the cut: the
+            Frobenius norm of the difference over that of the whole, all layers together.
+        source: Of an import, the folder's name.
+        source_hash: Of an import, the sha256 of the file as it arrived.
+        says: Of an import, the base that its maker named.
+    """
+
+    weights: tuple[float, ...] = ()
+    rank: int
+    lost: float | None = None
+    source: str = ""
+    source_hash: str = ""
+    says: str = ""
 
 
 class Card(Strict):
@@ -54,6 +79,7 @@ class Card(Strict):
     dose: float | None = None
     trained_tokens: int
     peak_memory_mb: float
+    derived: Derivation | None = None
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -78,9 +104,23 @@ def read_card(folder: Path) -> Card | None:
 
 
 def cards(workspace: Workspace) -> list[Card]:
-    """The cards of all complete runs, oldest first."""
-    found = (read_card(path.parent) for path in workspace.runs.glob(f"*/{CARD}"))
+    """The cards of all complete runs, oldest first.
+
+    Raises:
+        AdapterError: One cannot be read, or is of another run than its folder's name says.
+    """
+    found = (_own_card(path.parent) for path in workspace.runs.glob(f"*/{CARD}"))
     return sorted((card for card in found if card), key=lambda card: (card.made, card.run))
+
+
+def _own_card(folder: Path) -> Card | None:
+    card = read_card(folder)
+    if card and card.run != folder.name:  # else the text of a card could name any path
+        raise AdapterError(
+            f"{folder / CARD}: it is the card of {card.run!r}.",
+            fix=f"Move {folder} out of the workspace; `mien adapter import` takes copies in.",
+        )
+    return card
 
 
 def adapter_folder(workspace: Workspace, card: Card) -> Path:
@@ -102,10 +142,11 @@ def newest(
 ) -> Card:
     """The adapter that speaks for a persona, or a run by its own name.
 
-    That is the one that was promoted last, and the newest where none was. Who names stages asks for
-    something to train on or to compare, and gets the newest of them, promoted or not. A null adapter is
-    nobody's: it is found by its stage, whether that is the name or all that may be found, and by its
-    run's name, but never by the persona whose replies it has learnt.
+    That is the one that was promoted last, and the newest that was trained where none was. Who names
+    stages asks for something to train on or to compare, and gets the newest of them, promoted or not. A
+    null adapter is nobody's: it is found by its stage, whether that is the name or all that may be
+    found, and by its run's name, but never by the persona whose replies it has learnt. What was derived
+    is found by its run's name, and by the persona's once promoted, or if nothing else is asked for.
 
     Args:
         workspace: Where to look.
@@ -118,10 +159,12 @@ def newest(
     """
     wanted = POLICIES if stages is None else tuple(stages)
     known = [card for card in cards(workspace) if card.stage in wanted]
+    usable = [card for card in known if base_hash in (None, card.base_hash)]
+    if stages is None and (speaking := _promoted(workspace, persona, usable)):
+        return speaking
     mine = [card for card in known if _goes_by(persona, card, wanted)]
-    fitting = [card for card in mine if base_hash in (None, card.base_hash)]
-    if fitting:
-        return (_promoted(workspace, persona, fitting) if stages is None else None) or fitting[-1]
+    if fitting := [card for card in mine if card in usable]:
+        return fitting[-1]
     if mine:
         raise AdapterError(
             f"The adapter of {persona!r} was trained on {mine[-1].base}, not on this base.",
@@ -150,6 +193,8 @@ def _promoted(workspace: Workspace, persona: str, among: Sequence[Card]) -> Card
 def _goes_by(name: str, card: Card, stages: tuple[str, ...]) -> bool:
     if card.stage in NULLS:
         return name in (card.stage, card.run) or set(stages) <= set(NULLS)
+    if card.stage in DERIVED and not set(stages) <= set(DERIVED):
+        return name == card.run
     return name in (card.persona, card.run)
 
 

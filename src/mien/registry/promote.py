@@ -1,6 +1,7 @@
 """Which adapter speaks for a persona: every promotion with who, when, and why, in the workspace's table.
 
-Nothing is ever taken back or overwritten; whoever wants an earlier adapter promotes it again.
+Nothing is ever taken back or overwritten; whoever wants an earlier adapter promotes it again, or rolls
+back to it, which is a promotion too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
+from mien.errors import AdapterError
 from mien.schema import Strict
 from mien.workspace import DATABASE, Workspace
 
@@ -65,3 +67,45 @@ def promotions(workspace: Workspace, persona: str | None = None) -> list[Promoti
 
 def _promotion(row: dict[str, object]) -> Promotion:
     return Promotion.model_validate(row | {"failed": json.loads(str(row["failed"]))})
+
+
+def in_force(workspace: Workspace) -> list[Promotion]:
+    """The promotion that was made last, for each persona and base."""
+    return [*{(row.persona, row.base_hash): row for row in promotions(workspace)}.values()]
+
+
+def before_last(workspace: Workspace, persona: str, base_hash: str | None = None) -> Promotion:
+    """The promotion that was in force before the one that is now.
+
+    Of the last adapter that is not the one in force, on the same base.
+
+    Args:
+        workspace: Where to look.
+        persona: Whose.
+        base_hash: On this base; by default on that of the last promotion.
+
+    Raises:
+        AdapterError: There was none.
+    """
+    rows = [row for row in promotions(workspace, persona) if base_hash in (None, row.base_hash)]
+    last = rows[-1] if rows else None
+    for row in reversed(rows):
+        if last and row.base_hash == last.base_hash and _file(row) != _file(last):
+            return row
+    what = f"only {last.run} was ever promoted" if last else "nothing was ever promoted"
+    raise AdapterError(
+        f"There is nothing to go back to: {what} for {persona!r}.",
+        fix="`mien adapter list` shows what there is, `mien adapter promote RUN` lets it speak.",
+    )
+
+
+def roll_back(workspace: Workspace, to: Promotion, *, who: str, why: str) -> Promotion:
+    """Put an earlier promotion in force again, as a new row: judged and forced as it was then."""
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    again = to.model_copy(update={"made": made, "who": who, "why": why})
+    record(workspace, again)
+    return again
+
+
+def _file(row: Promotion) -> tuple[str, str]:
+    return row.run, row.adapter_hash

@@ -330,6 +330,8 @@ def recipe_of(value: dict[str, Any], *, source: str) -> Recipe:
         SpecError: It has mistakes; all are reported at once.
     """
     stage = value.get("stage", "sft")
+    if "stage" in value and stage is None:  # YAML's own null
+        value, stage = value | {"stage": NULLS[0]}, NULLS[0]
     if not isinstance(stage, str) or stage not in RECIPES:
         raise InputError(f"{source}: no stage {stage!r}.", fix=f"Stages: {', '.join(RECIPES)}.")
     return specfile.validate(value, RECIPES[stage], source=source)

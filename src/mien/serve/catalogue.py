@@ -1,0 +1,184 @@
+"""The models that there are to ask for: the base, the personas, their versions, and their prompts.
+
+It is read off the workspace, and read again when something has changed there: a run that ends, or a
+promotion, is served without a restart.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mien.base.fetch import BaseFiles
+from mien.persona.spec import Persona, library
+from mien.registry.cards import CARD, NULLS, POLICIES, Card, adapter_folder, cards, newest, persona_of
+from mien.serve.naming import BASE, PROMPT, parse
+from mien.serve.refusals import Refusal
+from mien.workspace import DATABASE, Workspace
+
+_SHORTEST = 6  # digits of a hash that name a version
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model as a client sees it.
+
+    Attributes:
+        id: Its name.
+        base: The name of the base that it is, or lies on.
+        card: Of its adapter; None where it has none.
+        folder: Of its adapter.
+        system: What is put before every conversation.
+        persona: Who speaks.
+    """
+
+    id: str
+    base: str
+    card: Card | None = None
+    folder: Path | None = None
+    system: str | None = None
+    persona: Persona | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """Its line in `/v1/models`; `root` and `parent` as vLLM has them."""
+        made = int(datetime.fromisoformat(self.card.made).timestamp()) if self.card else 0
+        bare = self.card is None and self.system is None
+        entry = {
+            "id": self.id,
+            "object": "model",
+            "created": made,
+            "owned_by": "mien",
+            "root": self.card.run if self.card else self.base,
+            "parent": None if bare else self.base,
+            "persona": self.persona.name if self.persona else None,
+            "title": self.persona.title if self.persona else None,
+        }
+        return entry | (
+            {"stage": self.card.stage, "version": self.card.adapter_hash} if self.card else {}
+        )
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """What there was when the workspace was read last."""
+
+    marks: frozenset[tuple[str, int]]
+    models: dict[str, Served] = field(default_factory=dict)
+    versions: dict[str, list[Served]] = field(default_factory=dict)
+    runs: dict[str, Served] = field(default_factory=dict)
+
+
+class Catalogue:
+    """Finds a model by its name.
+
+    Args:
+        base: Whose adapters are served.
+        workspace: Where they lie.
+        only: Personas to serve; none named: all.
+    """
+
+    def __init__(self, base: BaseFiles, workspace: Workspace, only: Collection[str] = ()) -> None:
+        self.base, self.workspace, self.only = base, workspace, frozenset(only)
+        self._library = library()
+        self._shelf = self._read()
+
+    @property
+    def models(self) -> Mapping[str, Served]:
+        """Those that go by a name of their own, without the single versions."""
+        return self._shelf.models
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All models and all versions, as `/v1/models` tells of them."""
+        versions = (each for several in self._shelf.versions.values() for each in several)
+        return [each.entry() for each in (*self._shelf.models.values(), *versions)]
+
+    def refresh(self) -> bool:
+        """Read the workspace again if it has changed; whether it had."""
+        if self._marks() == self._shelf.marks:
+            return False
+        self._shelf = self._read()
+        return True
+
+    def find(self, text: str) -> Served:
+        """The model of that name.
+
+        Raises:
+            Refusal: There is none; the nearest is named.
+        """
+        name, shelf = parse(text), self._shelf
+        if name.version:
+            return self._version(text, name.version, shelf.versions.get(name.name, []))
+        found = shelf.models.get(text) or shelf.runs.get(text)
+        if found is None and text == self.base.name:
+            return shelf.models[BASE]
+        if found is None:
+            raise self._unknown(text)
+        return found
+
+    def _version(self, text: str, wanted: str, versions: list[Served]) -> Served:
+        found = [each for each in versions if each.card and _is(each.card, wanted)]
+        if not found:
+            raise self._unknown(text)
+        if len(found) > 1 and len({each.card.adapter_hash for each in found if each.card}) > 1:
+            names = ", ".join(each.id for each in found)
+            raise Refusal(404, f"{text!r} may be {names}.", "model_ambiguous", param="model")
+        return found[-1]
+
+    def _unknown(self, text: str) -> Refusal:
+        known = [entry["id"] for entry in self.entries()]
+        close = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self._shelf.models)}."
+        return Refusal(404, f"There is no model {text!r}: {hint}", "model_not_found", param="model")
+
+    def _marks(self) -> frozenset[tuple[str, int]]:
+        """What changes when a run ends or is removed, or an adapter is promoted."""
+        root = self.workspace.root
+        paths = [*self.workspace.runs.glob(f"*/{CARD}"), root / DATABASE, root / f"{DATABASE}-wal"]
+        return frozenset((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
+
+    def _read(self) -> _Shelf:
+        shelf = _Shelf(self._marks())
+        shelf.models[BASE] = Served(BASE, self.base.name)
+        known = [
+            card
+            for card in cards(self.workspace)
+            if card.stage in POLICIES and card.base_hash == self.base.sha256
+        ]
+        for name in dict.fromkeys(_voice(card) for card in known):
+            mine = [card for card in known if _voice(card) == name]
+            if name == BASE or (self.only and name not in self.only):
+                continue
+            speaks = newest(self.workspace, name, base_hash=self.base.sha256)
+            shelf.models[name] = self._of(name, speaks)
+            shelf.versions[name] = [self._of(f"{name}@{card.run}", card) for card in mine]
+            shelf.runs.update({card.run: self._of(card.run, card) for card in mine})
+        shelf.models.update({each.id: each for each in self._prompts(list(shelf.models.values()))})
+        return shelf
+
+    def _of(self, name: str, card: Card) -> Served:
+        persona = None if card.stage in NULLS else persona_of(self.workspace, card)
+        system = persona.system_prompt.strip() if persona and card.under_prompt else None
+        return Served(name, card.base, card, adapter_folder(self.workspace, card), system, persona)
+
+    def _prompts(self, models: list[Served]) -> Iterator[Served]:
+        """The shallow alternatives: of personas that were trained, as trained; of the built-in ones."""
+        trained = {each.persona.name: each.persona for each in models if each.persona}
+        for persona in (self._library | trained).values():
+            if not self.only or persona.name in self.only:
+                system = persona.system_prompt.strip()
+                yield Served(f"{persona.name}:{PROMPT}", self.base.name, None, None, system, persona)
+
+
+def _voice(card: Card) -> str:
+    """The name that an adapter goes by."""
+    return card.stage if card.stage in NULLS else card.persona
+
+
+def _is(card: Card, wanted: str) -> bool:
+    return card.run == wanted or (
+        len(wanted) >= _SHORTEST and card.adapter_hash.startswith(wanted.lower())
+    )
