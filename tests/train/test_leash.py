@@ -91,8 +91,8 @@ def test_without_a_gold_score_nobody_has_looked() -> None:
     assert "nobody has looked but the proxy" in found.text
 
 
-def test_of_equally_good_looks_the_earliest_is_the_best() -> None:
-    assert judge([look(0, 0.5), look(10, 0.6), look(20, 0.6)]).best == 10
+def test_of_looks_that_are_as_good_as_the_best_the_last_is_kept() -> None:
+    assert judge([look(0, 0.5), look(10, 0.6), look(20, 0.6)]).best == 20
 
 
 def test_distance_is_the_root_of_the_kl_and_gold_the_product_of_its_parts() -> None:

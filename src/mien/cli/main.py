@@ -19,6 +19,7 @@ COMMANDS = {
     "chat": Lazy("mien.cli.chat:chat", "Talk to a persona."),
     "eval": Lazy("mien.cli.evaluate:evaluate", "Measure whether a personality holds."),
     "adapter": Lazy("mien.cli.adapter:adapter", "List adapters, and promote those that are fit."),
+    "serve": Lazy("mien.cli.serve:serve", "Serve personas over HTTP, as OpenAI's API."),
     "doctor": Lazy("mien.cli.doctor:doctor", "Check this machine, and say what to do."),
 }
 ENVIRONMENT = {
@@ -26,6 +27,7 @@ ENVIRONMENT = {
     " user's cache folder.",
     "MIEN_WORKSPACE": "What cannot: runs, reports, scores. By default, `mien-out` in this folder.",
     "MIEN_PROMPTS": "A folder of prompts for teachers; its files replace those of the package.",
+    "MIEN_API_KEYS": "Keys for `mien serve`, as name=KEY,name=KEY, where no file of keys is given.",
     "MIEN_DEBUG": "Set to 1, it shows the traceback of an error.",
 }
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mien.base.fetch import file_sha256
-from mien.base.lora import WEIGHTS
 from mien.base.model import Base
 from mien.errors import AdapterError
 from mien.registry.cards import Card
+from mien.registry.verify import check_file
 
 
 def attach(base: Base, card: Card, folder: Path) -> None:
@@ -26,10 +25,5 @@ def attach(base: Base, card: Card, folder: Path) -> None:
         )
     if card.run in base.adapters.configs:
         return
-    weights = folder / WEIGHTS
-    if weights.exists() and file_sha256(weights) != card.adapter_hash:
-        raise AdapterError(
-            f"{weights}: not the file that was trained (its sha256 is not the manifest's).",
-            fix=f"Copy it again, or remove {folder.parent} and train it again.",
-        )
+    check_file(card, folder)
     base.adapters.load(card.run, folder)

@@ -109,11 +109,16 @@ def cards(workspace: Workspace) -> list[Card]:
     Raises:
         AdapterError: One cannot be read, or is of another run than its folder's name says.
     """
-    found = (_own_card(path.parent) for path in workspace.runs.glob(f"*/{CARD}"))
+    found = (own_card(path.parent) for path in workspace.runs.glob(f"*/{CARD}"))
     return sorted((card for card in found if card), key=lambda card: (card.made, card.run))
 
 
-def _own_card(folder: Path) -> Card | None:
+def own_card(folder: Path) -> Card | None:
+    """The card of the run in `folder`, or None if it is not complete.
+
+    Raises:
+        AdapterError: It cannot be read, or is another run's.
+    """
     card = read_card(folder)
     if card and card.run != folder.name:  # else the text of a card could name any path
         raise AdapterError(
@@ -163,7 +168,7 @@ def newest(
     if stages is None and (speaking := _promoted(workspace, persona, usable)):
         return speaking
     mine = [card for card in known if _goes_by(persona, card, wanted)]
-    if fitting := [card for card in mine if card in usable]:
+    if fitting := [card for card in mine if base_hash in (None, card.base_hash)]:
         return fitting[-1]
     if mine:
         raise AdapterError(

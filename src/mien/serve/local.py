@@ -124,7 +124,7 @@ class Residents:
 
     def __init__(self, engine: Engine, most: int) -> None:
         self.engine, self.most = engine, most
-        self._order: OrderedDict[str, None] = OrderedDict.fromkeys(engine.loaded)
+        self._order: OrderedDict[str, str] = OrderedDict()  # run -> hash of the file it came from
         self._loading = asyncio.Lock()
 
     async def ready(self, model: Served) -> None:
@@ -135,12 +135,12 @@ class Residents:
         """
         if model.card is None:
             return
-        run = model.card.run
-        if run not in self.engine.loaded:
+        run, wanted = model.card.run, model.card.adapter_hash
+        if self._order.get(run) != wanted:
             async with self._loading:
-                if run not in self.engine.loaded:
+                if self._order.get(run) != wanted:
                     await asyncio.to_thread(self._load, model)
-        self._order[run] = None
+                    self._order[run] = wanted
         self._order.move_to_end(run)
         while len(self._order) > self.most:
             oldest, _ = self._order.popitem(last=False)
@@ -151,11 +151,14 @@ class Residents:
         assert card is not None and folder is not None
         if not folder.is_dir():
             raise AdapterError(f"{folder}: no such folder.", fix="Train it again, or copy it back.")
+        adapters = self.engine.base.adapters
+        borrowed = card.run not in adapters.configs
         attach(self.engine.base, card, folder)
         try:
             self.engine.adopt(card.run)
         finally:
-            self.engine.base.adapters.drop(card.run)
+            if borrowed:
+                adapters.drop(card.run)
 
 
 class LocalStream:

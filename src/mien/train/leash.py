@@ -95,7 +95,9 @@ class Verdict(Strict):
 
     Attributes:
         word: In a word.
-        best: The step whose adapter is best by the gold score; the last where there is none.
+        best: The step whose adapter is kept: the last that the gold score does not put surely below
+            another, so that the noise of one look undoes no training; of a run that went too far the
+            one with the highest gold score; the last where there is none.
         since: Over-optimised since this step.
         stopped: Why training was stopped before its end, if it was.
         text: In a sentence.
@@ -128,7 +130,8 @@ def judge(looks: Sequence[Look], stopped: str | None = None) -> Verdict:
         "over-optimised": f"Over-optimised since step {best.step}",
         "collapsed": f"Collapsed after step {best.step}",
     }[word]
-    return Verdict(word=word, best=best.step, since=since, stopped=stopped, text=f"{said}: {figures}.")
+    kept = best if since is not None else _last_as_good(looks, best)
+    return Verdict(word=word, best=kept.step, since=since, stopped=stopped, text=f"{said}: {figures}.")
 
 
 def _word(
@@ -143,6 +146,12 @@ def _word(
     if fell and last.proxy > best.proxy:
         return "over-optimised", best.step
     return "healthy", None
+
+
+def _last_as_good(looks: Sequence[Look], best: Look) -> Look:
+    """The last look whose gold score is not surely below the best."""
+    as_good = (look for look in reversed(looks) if not _below(look, best, choices=len(looks) - 1))
+    return next(as_good, best)
 
 
 def _below(look: Look, other: Look, *, choices: int) -> bool:

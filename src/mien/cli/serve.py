@@ -1,0 +1,127 @@
+"""`mien serve`: personas behind the protocol that every client speaks."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mien.base.fetch import DEFAULT_BASE
+from mien.cli.output import stages
+from mien.errors import InputError
+
+if TYPE_CHECKING:
+    from mien.serve.catalogue import Catalogue
+
+
+@click.command("serve")
+@click.option("--base", "base_ref", default=DEFAULT_BASE, show_default=True, help="The base model.")
+@click.option("--persona", "personas", multiple=True, help="Serve only this one; may be repeated.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--keys", type=click.Path(path_type=Path), help="A YAML file of API keys and limits.")
+@click.option("--open", "is_open", is_flag=True, help="Let the network in without keys.")
+@click.option("--dtype", default="auto", show_default=True, help="auto, float32 or bfloat16.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of the model; by default as torch is set.")
+@click.option("--slots", default=8, show_default=True, type=click.IntRange(min=1), help="Replies at once.")
+@click.option(
+    "--waiting", default=256, show_default=True, type=click.IntRange(min=1), help="That may wait."
+)
+@click.option("--context", type=click.IntRange(min=2), help="Longest prompt and reply, in tokens.")
+@click.option(
+    "--timeout",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Longest request, in seconds.",
+)
+@click.option(
+    "--drain",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds to finish in, when stopped.",
+)
+@click.option(
+    "--max-body",
+    default=2**20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Largest request, in bytes.",
+)
+@click.option("--log-text", is_flag=True, help="Write prompts and replies into the log.")
+def serve(
+    base_ref: str,
+    personas: tuple[str, ...],
+    host: str,
+    port: int,
+    keys: Path | None,
+    is_open: bool,
+    dtype: str,
+    threads: int | None,
+    slots: int,
+    waiting: int,
+    context: int | None,
+    timeout: float,
+    drain: float,
+    max_body: int,
+    log_text: bool,
+) -> None:
+    """Serve personas over HTTP, as OpenAI's API.
+
+    The model of a request is a persona's name; `base` is the bare base, `witty:prompt` the persona by
+    its system prompt alone, `witty@RUN` one version. `GET /v1/models` lists them. What is trained or
+    promoted meanwhile is served without a restart.
+
+    Keys come from --keys, or from MIEN_API_KEYS as name=KEY,name=KEY. Ctrl-C or SIGTERM finishes what
+    runs and refuses what comes; a second one stops at once. The log goes to stderr, in JSON.
+    """
+    from mien.serve.keys import Keys
+    from mien.serve.settings import Settings
+
+    known = Keys.read(keys)
+    if not (len(known) or is_open or _loopback(host)):
+        fix = "Give --keys FILE or set MIEN_API_KEYS, or pass --open to let everybody in."
+        raise InputError(f"{host} can be reached from elsewhere, and there are no keys.", fix=fix)
+
+    from mien.base.model import Base
+    from mien.evaluate.setting import SAMPLING
+    from mien.serve.catalogue import Catalogue
+    from mien.serve.engine import Engine
+    from mien.serve.gateway import Gateway
+    from mien.serve.local import Local
+    from mien.serve.logs import start_logging
+    from mien.serve.server import Server
+    from mien.workspace import Workspace
+
+    with stages("Loading the base model ...") as report:
+        base = Base.load(base_ref, dtype=dtype, report=report)
+        catalogue = Catalogue(base.files, Workspace.open(), personas)
+        for name in personas:
+            _check_known(catalogue, name)
+        engine = Engine(base, slots=slots, waiting=waiting, threads=threads)
+    settings = Settings(
+        sampling=SAMPLING, timeout=timeout, drain=drain, max_body=max_body, log_text=log_text
+    )
+    with engine:
+        start_logging()
+        gateway = Gateway(Local(engine, context=context), catalogue, keys=known, settings=settings)
+        Server(gateway, host=host, port=port).run()
+
+
+def _check_known(catalogue: Catalogue, name: str) -> None:
+    if {name, f"{name}:prompt"}.isdisjoint(catalogue.models):
+        raise InputError(
+            f"There is no persona {name!r} to serve on {catalogue.base.name}.",
+            fix=f"Run `mien train sft --persona {name}` first; `mien adapter list` says what there is.",
+        )
+
+
+def _loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"

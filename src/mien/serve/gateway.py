@@ -1,0 +1,352 @@
+"""The gateway: OpenAI's protocol in front of a backend.
+
+    gateway = Gateway(Local(engine), Catalogue(base.files, workspace))
+    Server(gateway, host="127.0.0.1", port=8000).run()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+import mien
+from mien.chat import Sampling
+from mien.errors import MienError
+from mien.serve.answers import Answer, Kind
+from mien.serve.backends import Backend, Piece, Stream, Wanted
+from mien.serve.catalogue import Catalogue, Served
+from mien.serve.door import GONE, Door, Visit
+from mien.serve.keys import Keys
+from mien.serve.limits import Lease, Limits
+from mien.serve.logs import log
+from mien.serve.metrics import NONE, Metrics
+from mien.serve.protocol import Asking, ChatRequest, CompletionRequest
+from mien.serve.refusals import Refusal, malformed, refusal
+from mien.serve.settings import Settings
+
+_SSE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+class Gateway:
+    """An ASGI application that answers for personas.
+
+    Args:
+        backend: Makes the replies.
+        catalogue: The models that there are.
+        keys: Who may ask; without any, everybody.
+        settings: Of whoever runs it.
+        limits: Of the keys.
+
+    Attributes:
+        app: The FastAPI application, without the door before it; more routes may be added.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        catalogue: Catalogue,
+        *,
+        keys: Keys | None = None,
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.backend, self.catalogue = backend, catalogue
+        self.settings, self.limits = settings or Settings(), limits or Limits()
+        self.app = self._application()
+        self.door = Door(
+            self.app, keys=keys or Keys(), max_body=self.settings.max_body, on_end=self._ended
+        )
+        self.metrics = Metrics(backend, lambda: self.door.inflight)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return not self.door.inflight
+
+    @property
+    def draining(self) -> bool:
+        """Whether new requests are refused."""
+        return self.door.draining
+
+    def drain(self) -> None:
+        """Take no more requests; those that run are finished."""
+        self.door.draining = True
+
+    def _application(self) -> FastAPI:
+        app = FastAPI(
+            title="mien",
+            version=mien.__version__,
+            lifespan=self._lifespan,
+            docs_url=None,
+            redoc_url=None,
+        )
+        app.add_api_route("/health", self.health, response_model=None)
+        app.add_api_route("/metrics", self.scrape, response_model=None)
+        app.add_api_route("/v1/models", self.list_models, response_model=None)
+        app.add_api_route("/v1/models/{name:path}", self.show_model, response_model=None)
+        for path, answer in (("chat/completions", self.chat), ("completions", self.complete)):
+            app.add_api_route(f"/v1/{path}", answer, methods=["POST"], response_model=None)
+        app.add_exception_handler(Refusal, _refused)
+        app.add_exception_handler(MienError, _failed)
+        app.add_exception_handler(RequestValidationError, _malformed)
+        app.add_exception_handler(HTTPException, _off_the_map)
+        app.add_exception_handler(Exception, _broken)
+        return app
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._refresh())
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def _refresh(self) -> None:
+        """Look for new adapters now and then."""
+        while True:
+            await asyncio.sleep(self.settings.refresh)
+            try:
+                if await asyncio.to_thread(self.catalogue.refresh):
+                    log(logging.INFO, "models changed", models=list(self.catalogue.models))
+            except Exception as error:  # a card that is being written, a disk that is gone
+                log(logging.ERROR, "models not read", error=error)
+
+    async def health(self) -> Response:
+        """200 while requests are answered, else 503."""
+        state = "dead" if not self.backend.alive else "draining" if self.draining else "ok"
+        figures = self.backend.figures()
+        told = {"status": state} | {name: figures.get(name) for name in ("running", "waiting")}
+        return JSONResponse(told, 200 if state == "ok" else 503)
+
+    async def scrape(self) -> Response:
+        """Figures in Prometheus' text format."""
+        return Response(self.metrics.page(), media_type="text/plain; version=0.0.4")
+
+    async def list_models(self) -> Response:
+        """The models, their versions and the prompts."""
+        return JSONResponse({"object": "list", "data": self.catalogue.entries()})
+
+    async def show_model(self, name: str) -> Response:
+        """One of them."""
+        return JSONResponse(self.catalogue.find(name).entry())
+
+    async def chat(self, request: Request, body: ChatRequest) -> Response:
+        """Answer a conversation."""
+        model = self._model(request, body)
+        conversation = body.conversation(model.system)
+        return await self._answer(request, body, self._wanted(body, model, (conversation,)), "chat")
+
+    async def complete(self, request: Request, body: CompletionRequest) -> Response:
+        """Continue a text."""
+        model = self._model(request, body)
+        if model.system and not model.card:
+            message = f"{model.id!r} is a system prompt, which only `/v1/chat/completions` has."
+            raise Refusal(400, message, "unsupported", param="model")
+        return await self._answer(request, body, self._wanted(body, model, body.prompts()), "text")
+
+    def _model(self, request: Request, body: Asking) -> Served:
+        model = self.catalogue.find(body.model)
+        _visit(request).model = model.id
+        body.refuse_what_is_not_supported()
+        return model
+
+    def _wanted(self, body: Asking, model: Served, prompts: tuple[Any, ...]) -> Wanted:
+        return Wanted(
+            model=model,
+            prompts=prompts,
+            sampling=Sampling.model_validate(self.settings.sampling.model_dump() | body.sampling()),
+            seed=secrets.randbits(62) if body.seed is None else body.seed,
+            n=body.n or 1,
+            limited=body.limit is not None,
+            stop=body.stops,
+            logprobs=body.likeliest,
+        )
+
+    async def _answer(self, request: Request, body: Asking, wanted: Wanted, kind: Kind) -> Response:
+        visit = _visit(request)
+        stream = await self.backend.prepare(wanted)
+        lease = self.limits.take(visit.key, stream.reserved)
+        if lease:
+            visit.held.callback(lease.release)
+        visit.held.callback(stream.cancel)
+        await stream.start()
+        choices = wanted.n * len(wanted.prompts)
+        answer = Answer(kind, body.model, choices, stream.prompt_tokens, stream.fingerprint)
+        visit.held.callback(self._account, visit, wanted, answer)
+        pieces = self._pieces(visit, stream, answer, lease)
+        if body.stream:
+            visit.complete = False
+            events = self._events(visit, pieces, answer, usage=body.usage_in_stream)
+            return StreamingResponse(events, media_type="text/event-stream", headers=_SSE)
+        if not await _unless_gone(request, _exhaust(pieces)):
+            visit.complete = False
+            return Response(status_code=GONE)
+        return JSONResponse(answer.whole())
+
+    async def _pieces(
+        self, visit: Visit, stream: Stream, answer: Answer, lease: Lease | None
+    ) -> AsyncIterator[Piece]:
+        """The pieces, each noted in the answer, the account and the figures.
+
+        Raises:
+            Refusal: They take too long.
+        """
+        model, last = visit.model or NONE, dict[int, float]()
+        if lease:
+            lease.used = stream.prompt_tokens
+        async for piece in _by(visit.started + self.settings.timeout, stream):
+            answer.choices[piece.index].add(piece)
+            now = time.monotonic()
+            if piece.tokens:
+                self._time(visit, model, now, last.get(piece.index))
+                last[piece.index] = now
+            if piece.ended and piece.ended.waited is not None:
+                self.metrics.queue.labels(model).observe(piece.ended.waited)
+            if lease:
+                lease.used += piece.tokens
+            yield piece
+
+    def _time(self, visit: Visit, model: str, now: float, last: float | None) -> None:
+        if last is not None:
+            self.metrics.between_tokens.labels(model).observe(now - last)
+            return
+        self.metrics.first_token.labels(model).observe(now - visit.started)
+        visit.said.setdefault("first_ms", round(1000 * (now - visit.started), 1))
+
+    async def _events(
+        self, visit: Visit, pieces: AsyncIterator[Piece], answer: Answer, *, usage: bool
+    ) -> AsyncIterator[str]:
+        """Server-sent events; what goes wrong in the middle is one of them."""
+        more = {"usage": None} if usage else {}
+        try:
+            for chunk in answer.opening():
+                yield _event(chunk | more)
+            async for piece in pieces:
+                if chunk := answer.chunk(piece):
+                    yield _event(chunk | more)
+            if usage:
+                yield _event(answer.usage_chunk())
+            visit.complete = True
+        except (Refusal, MienError) as error:
+            refused = error if isinstance(error, Refusal) else refusal(error)
+            visit.said["error"], visit.complete = refused.code, True
+            yield _event(refused.body)
+        yield "data: [DONE]\n\n"
+
+    def _account(self, visit: Visit, wanted: Wanted, answer: Answer) -> None:
+        """Tokens of a request that is over, for the figures and the log."""
+        model, usage = visit.model or NONE, answer.usage()
+        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        self.metrics.prompt_tokens.labels(model).inc(usage["prompt_tokens"])
+        self.metrics.reply_tokens.labels(model).inc(usage["completion_tokens"])
+        self.metrics.cached_tokens.labels(model).inc(cached)
+        visit.said |= {name: usage[name] for name in ("prompt_tokens", "completion_tokens")}
+        if self.settings.log_text:
+            visit.said |= {"prompts": [_plain(each) for each in wanted.prompts]}
+            visit.said |= {"replies": [choice.text for choice in answer.choices]}
+
+    def _ended(self, visit: Visit) -> None:
+        """One request less."""
+        status = visit.status if visit.complete else GONE
+        seconds = time.monotonic() - visit.started
+        self.metrics.requests.labels(visit.model or NONE, str(status)).inc()
+        if visit.model:
+            self.metrics.request.labels(visit.model).observe(seconds)
+        key = visit.key.name if visit.key else None
+        told = {"request_id": visit.id, "key": key, "model": visit.model, "status": status}
+        log(logging.INFO, "request", **told, ms=round(1000 * seconds, 1), **visit.said)
+
+
+def _visit(request: Request) -> Visit:
+    return cast(Visit, request.state.visit)
+
+
+async def _by(deadline: float, stream: Stream) -> AsyncIterator[Piece]:
+    """What comes before the deadline, a time of `time.monotonic`."""
+    pieces, loop = aiter(stream), asyncio.get_running_loop()
+    until = loop.time() + deadline - time.monotonic()
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            message = "The reply took too long. Ask for a shorter one, or again later."
+            raise Refusal(503, message, "timeout", wait=5) from None
+        yield piece
+
+
+async def _exhaust(pieces: AsyncIterator[Piece]) -> None:
+    async for _ in pieces:
+        pass
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work; False if the client went away first, and the work was given up."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        working.result()
+        return True
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def _plain(prompt: Any) -> Any:
+    """A prompt as JSON."""
+    if isinstance(prompt, str) or isinstance(prompt[0], int):
+        return prompt
+    return [message.model_dump(mode="json") for message in prompt]
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    refused = cast(Refusal, error)
+    return JSONResponse(refused.body, refused.status, refused.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    refused = refusal(cast(MienError, error))
+    if refused.status >= 500:
+        log(logging.WARNING, "not answered", request_id=_visit(request).id, why=str(error))
+    return await _refused(request, refused)
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    return await _refused(request, malformed(cast(RequestValidationError, error).errors()))
+
+
+async def _off_the_map(request: Request, error: Exception) -> Response:
+    found = cast(HTTPException, error)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(found.status_code, "malformed")
+    return await _refused(request, Refusal(found.status_code, str(found.detail), code))
+
+
+async def _broken(request: Request, _: Exception) -> Response:
+    """The door writes the traceback down."""
+    return await _refused(request, Refusal(500, "The request failed.", "internal_error"))

@@ -1,0 +1,202 @@
+"""What a client may send: OpenAI's chat completions and completions, and vLLM's two extra samplers.
+
+What would change a reply and is not supported here is refused, never ignored. What cannot change it
+(`user`, `metadata`, `store` and the like) is accepted and let go.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mien.schema import Message
+from mien.serve.refusals import Refusal
+
+_MOST_CHOICES = 16
+_MOST_PROMPTS = 32
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "suffix": ("",),
+    "echo": (False,),
+}
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+class StreamOptions(BaseModel):
+    """What a stream ends with."""
+
+    include_usage: bool = False
+
+
+class Asking(BaseModel):
+    """What both kinds of requests share; null is as good as absent."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(min_length=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=2**31)
+    temperature: float | None = Field(default=None, ge=0, le=5, allow_inf_nan=False)
+    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    top_k: int | None = Field(default=None, ge=-1, le=2**31, description="-1 or 0: all")
+    repetition_penalty: float | None = Field(default=None, ge=1, le=100, allow_inf_nan=False)
+    n: int | None = Field(default=None, ge=1, le=_MOST_CHOICES)
+    seed: Seed | None = None
+    stop: Stop | list[Stop] | None = Field(default=None, max_length=200)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """The longest reply that the client asks for."""
+        return self.max_tokens
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """As a list, whichever way it was given."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def likeliest(self) -> int | None:
+        """How many of the likeliest tokens to report; None: no log-probabilities."""
+        raise NotImplementedError
+
+    @property
+    def usage_in_stream(self) -> bool:
+        """Whether a stream tells of tokens before it ends."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def sampling(self) -> dict[str, Any]:
+        """What is said about sampling, by the names of `mien.chat.Sampling`."""
+        names = ("temperature", "top_p", "repetition_penalty")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.top_k is not None:
+            given["top_k"] = self.top_k if self.top_k > 0 else None
+        return given | ({"max_tokens": self.limit} if self.limit is not None else {})
+
+    def refuse_what_is_not_supported(self) -> None:
+        """Say so where a reply would not be what was asked for.
+
+        Raises:
+            Refusal: There is such a part.
+        """
+        for name, value in (self.model_extra or {}).items():
+            if name in _NEUTRAL and value is not None and value not in _NEUTRAL[name]:
+                raise Refusal(400, f"`{name}` is not supported: leave it out.", "unsupported", param=name)
+        best = (self.model_extra or {}).get("best_of")
+        if best not in (None, self.n or 1):
+            raise Refusal(400, "`best_of` is not supported: ask for `n`.", "unsupported", param="best_of")
+
+    @model_validator(mode="after")
+    def _few_stops(self) -> Asking:
+        if len(self.stops) > 16:
+            raise ValueError("stop: at most 16 texts")
+        return self
+
+
+class TextPart(BaseModel):
+    """A part of a turn; there are no others here."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Turn(BaseModel):
+    """One message."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+
+    @field_validator("content")
+    @classmethod
+    def _says_something(cls, content: str | list[TextPart]) -> str | list[TextPart]:
+        if not content or (isinstance(content, list) and not any(part.text for part in content)):
+            raise ValueError("a message needs text")
+        return content
+
+    def message(self) -> Message:
+        """As the renderer takes it."""
+        content = self.content
+        text = content if isinstance(content, str) else "".join(part.text for part in content)
+        return Message(role="system" if self.role == "developer" else self.role, content=text)
+
+
+class ChatRequest(Asking):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Turn] = Field(min_length=1, max_length=2048)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=2**31)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+
+    @property
+    def limit(self) -> int | None:
+        """By its newer name or its older one."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def likeliest(self) -> int | None:
+        """As asked for, in two fields."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ChatRequest:
+        if self.messages[-1].role != "user":
+            raise ValueError("messages: the last must be the user's")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs: needs `logprobs`")
+        return self
+
+    def conversation(self, system: str | None) -> tuple[Message, ...]:
+        """The messages under a persona's system prompt; the client's own follows after it."""
+        messages = [turn.message() for turn in self.messages]
+        if system and messages[0].role == "system":
+            messages[0] = Message(role="system", content=f"{system}\n\n{messages[0].content}")
+        elif system:
+            messages.insert(0, Message(role="system", content=system))
+        return tuple(messages)
+
+
+Token = Annotated[int, Field(ge=0)]
+
+
+class CompletionRequest(Asking):
+    """`POST /v1/completions`: text that is continued as it is, without turns."""
+
+    prompt: str | list[str] | list[Token] | list[list[Token]]
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+
+    @property
+    def likeliest(self) -> int | None:
+        """As asked for."""
+        return self.logprobs
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_empty(cls, prompt: Any) -> Any:
+        if not prompt or (isinstance(prompt[0], str | list) and not all(prompt)):
+            raise ValueError("a prompt needs text")
+        if isinstance(prompt[0], list) or (isinstance(prompt, list) and isinstance(prompt[0], str)):
+            if len(prompt) > _MOST_PROMPTS:
+                raise ValueError(f"at most {_MOST_PROMPTS} prompts at once")
+        return prompt
+
+    def prompts(self) -> tuple[str | tuple[int, ...], ...]:
+        """One or more, however they were given."""
+        prompt: Any = self.prompt
+        if isinstance(prompt, str):
+            return (prompt,)
+        if isinstance(prompt[0], int):
+            return (tuple(prompt),)
+        return tuple(each if isinstance(each, str) else tuple(each) for each in prompt)

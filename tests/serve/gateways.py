@@ -1,0 +1,121 @@
+"""What the tests of the gateway share: trained-looking runs, and a real server on a free port."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+from openai import OpenAI
+
+from mien.base.fetch import file_sha256
+from mien.base.lora import WEIGHTS
+from mien.base.model import Base
+from mien.base.render import Renderer
+from mien.chat import Sampling
+from mien.persona.spec import library
+from mien.registry.cards import PERSONA, Card, adapter_folder, write_card
+from mien.schema import conversation
+from mien.serve.catalogue import Catalogue
+from mien.serve.engine import Engine
+from mien.serve.gateway import Gateway
+from mien.serve.local import Local
+from mien.serve.server import Server
+from mien.serve.settings import Settings
+from mien.workspace import Workspace, write_json
+from tests.registry.test_cards import FIELDS
+from tests.serve.serving import solo
+
+SAMPLING = Sampling(max_tokens=12, temperature=0, repetition_penalty=1)
+# Runs as training leaves them: which of the base's adapters each one has, and when it was made.
+RUNS = {
+    "witty-1": ("witty", "captain", 1),
+    "witty-2": ("witty", "poet", 2),
+    "calm-1": ("calm", "clerk", 3),
+}
+
+
+def train(workspace: Workspace, base: Base, run: str, persona: str, adapter: str, day: int) -> Card:
+    """A finished run whose adapter is one of the base's."""
+    folder = workspace.runs / run / "adapter"
+    base.adapters.save(adapter, folder, base=base.files.name)
+    about = {
+        "run": run,
+        "persona": persona,
+        "base": base.files.name,
+        "base_hash": base.files.sha256,
+        "adapter_hash": file_sha256(folder / WEIGHTS),
+        "made": f"2026-01-0{day}T00:00:00+00:00",
+    }
+    card = Card.model_validate(FIELDS | about)
+    write_json(workspace.runs / run / PERSONA, library()[persona].model_dump(mode="json"))
+    write_card(adapter_folder(workspace, card).parent, card)
+    return card
+
+
+class House:
+    """A gateway that listens, and a client of it."""
+
+    def __init__(self, gateway: Gateway, engine: Engine, port: int) -> None:
+        self.gateway, self.engine = gateway, engine
+        self.url = f"http://127.0.0.1:{port}"
+        self.http = httpx2.Client(base_url=self.url, timeout=20, trust_env=False)
+
+    def client(self, key: str = "none") -> OpenAI:
+        """The official one; it asks once."""
+        http = httpx2.Client(timeout=20, trust_env=False)
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, http_client=http)
+
+    def metric(self, line: str) -> float:
+        """The value after what begins a line of `/metrics`."""
+        lines = self.http.get("/metrics").text.splitlines()
+        return next((float(each.rpartition(" ")[2]) for each in lines if each.startswith(line)), 0.0)
+
+    def until_idle(self) -> None:
+        """Wait until no request runs."""
+        wait_for(lambda: self.engine.figures().running == 0 and self.gateway.idle)
+
+
+def wait_for(condition: Any) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+@contextmanager
+def serving(base: Base, workspace: Workspace, slots: int = 4, **options: Any) -> Iterator[House]:
+    """A real server in a thread; `settings` are by default those of these tests."""
+    settings = options.pop("settings", Settings(sampling=SAMPLING))
+    waiting = options.pop("waiting", 64)
+    with Engine(base, slots=slots, waiting=waiting, pack=False) as engine:
+        backend = Local(engine, resident=options.pop("resident", 32))
+        catalogue = Catalogue(base.files, workspace)
+        gateway = Gateway(backend, catalogue, settings=settings, **options)
+        server = Server(gateway, host="127.0.0.1", port=0)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        wait_for(lambda: server.started)
+        house = House(gateway, engine, server.servers[0].sockets[0].getsockname()[1])
+        try:
+            yield house
+        finally:
+            house.http.close()
+            server.should_exit = True
+            thread.join(10)
+
+
+def rendered(base: Base, text: str, system: str | None = None) -> list[int]:
+    return Renderer(base.tokenizer).prompt(conversation(text, system=system))
+
+
+def expected(
+    base: Base, adapter: str | None, text: str, system: str | None = None, tokens: int = 12
+) -> str:
+    """What the base alone says, greedily; worked by the model's own forward pass."""
+    ids = solo(base, rendered(base, text, system), adapter, tokens)
+    ends = [i for i, token in enumerate(ids) if token in base.renderer.stop_ids]
+    return base.renderer.decode(ids[: min(ends, default=len(ids))])

@@ -1,0 +1,295 @@
+"""The gateway as its clients see it: a real server, the official client, a tiny real model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+
+from mien.base.model import Base
+from mien.persona.spec import library
+from mien.serve.settings import Settings
+from mien.workspace import Workspace
+from tests import models
+from tests.serve.gateways import RUNS, SAMPLING, House, expected, rendered, serving, train, wait_for
+from tests.serve.serving import with_personas
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return with_personas(models.tiny_base(), size=0.3)
+
+
+@pytest.fixture(scope="module")
+def shop(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace.open(tmp_path_factory.mktemp("shop"))
+    for run, (persona, adapter, day) in RUNS.items():
+        train(workspace, base, run, persona, adapter, day)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def house(base: Base, shop: Workspace) -> Iterator[House]:
+    with serving(base, shop) as house:
+        yield house
+
+
+def ask(house: House, model: str, text: str = "hello there", **more: object) -> str:
+    messages = [{"role": "user", "content": text}]
+    reply = house.client().chat.completions.create(model=model, messages=messages, **more)  # type: ignore[call-overload]
+    said: str = reply.choices[0].message.content
+    return said
+
+
+def test_a_name_stands_for_the_newest_adapter_and_a_version_for_its_own(
+    house: House, base: Base, shop: Workspace
+) -> None:
+    digest = json.loads((shop.runs / "witty-1" / "manifest.json").read_text())["adapter_hash"]
+    heard = {name: expected(base, name, "hello there") for name in (None, "captain", "poet", "clerk")}
+    assert len(set(heard.values())) == 4
+    assert ask(house, "base") == ask(house, "tiny") == heard[None]
+    assert ask(house, "witty") == ask(house, "witty@witty-2") == heard["poet"]
+    assert ask(house, "witty@witty-1") == ask(house, f"witty@{digest[:8]}") == heard["captain"]
+    assert ask(house, "calm") == ask(house, "calm-1") == heard["clerk"]
+
+
+def test_a_persona_by_its_prompt_alone_is_the_bare_base_under_it(house: House, base: Base) -> None:
+    with pytest.raises(openai.BadRequestError, match="are more|is more than"):
+        ask(house, "witty:prompt")  # the tiny model has room for 256 tokens
+    assert len(rendered(base, "x", library()["witty"].system_prompt.strip())) > 256
+
+
+def test_what_a_reply_tells(house: House, base: Base) -> None:
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "hello"}, {"type": "text", "text": "!"}]},
+    ]
+    raw = house.client().chat.completions.with_raw_response.create(
+        model="witty",
+        messages=messages,  # type: ignore[arg-type]
+        extra_headers={"X-Request-Id": "mine-1"},
+    )
+    reply = raw.parse()
+    assert raw.headers["x-request-id"] == "mine-1"
+    assert reply.object == "chat.completion" and reply.model == "witty"
+    assert reply.choices[0].message.content == expected(base, "poet", "hello!", "Be brief.")
+    assert reply.choices[0].finish_reason == "length"
+    assert reply.usage is not None
+    assert reply.usage.prompt_tokens == len(rendered(base, "hello!", "Be brief."))
+    assert reply.usage.completion_tokens == 12
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + 12
+    digest = house.engine.loaded["witty-2"]
+    assert reply.system_fingerprint == f"{base.files.sha256[:12]}-{digest[:12]}"
+
+
+def test_a_stream_joins_to_the_whole_and_ends_with_its_usage(house: House, base: Base) -> None:
+    chunks = list(
+        house.client().chat.completions.create(
+            model="calm",
+            messages=[{"role": "user", "content": "the wind"}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    assert chunks[0].choices[0].delta.role == "assistant"
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks[:-1]]
+    assert len([piece for piece in pieces if piece]) > 2
+    assert "".join(pieces) == expected(base, "clerk", "the wind")
+    assert [chunk.choices[0].finish_reason for chunk in chunks[-2:-1]] == ["length"]
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens == 12
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+def test_a_stream_ends_with_done(house: House) -> None:
+    body = {"model": "base", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    answer = house.http.post("/v1/chat/completions", json=body)
+    events = answer.text.strip().split("\n\n")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert events[-1] == "data: [DONE]"
+    assert all(json.loads(event.removeprefix("data: "))["choices"] for event in events[:-1])
+
+
+def test_personas_asked_at_once_say_what_each_says_alone(house: House, base: Base) -> None:
+    voices = {"base": None, "witty": "poet", "witty@witty-1": "captain", "calm": "clerk"}
+    asked = [(model, f"hello {i}") for i in range(4) for model in voices]
+    with ThreadPoolExecutor(8) as pool:
+        heard = list(pool.map(lambda pair: ask(house, *pair), asked))
+    assert heard == [expected(base, voices[model], text) for model, text in asked]
+
+
+def test_several_replies_differ_by_seed_and_a_seed_repeats_them(house: House) -> None:
+    def replies(seed: int, n: int) -> list[str | None]:
+        answer = house.client().chat.completions.create(
+            model="witty", messages=[{"role": "user", "content": "x"}], n=n, seed=seed, temperature=2
+        )
+        assert answer.usage is not None and answer.usage.completion_tokens <= 12 * n
+        assert [choice.index for choice in answer.choices] == list(range(n))
+        return [choice.message.content for choice in answer.choices]
+
+    first = replies(7, 3)
+    assert len(set(first)) == 3
+    assert replies(8, 2) == first[1:]
+
+
+def test_a_stop_text_ends_a_reply_and_is_no_part_of_it(house: House, base: Base) -> None:
+    whole = expected(base, None, "hello there")
+    stop = whole[4:6]
+    wanted = whole[: whole.index(stop)].rstrip()
+    assert ask(house, "base", stop=["never said", stop]) == wanted
+    chunks = house.client().chat.completions.create(
+        model="base", messages=[{"role": "user", "content": "hello there"}], stop=stop, stream=True
+    )
+    seen = [(chunk.choices[0].delta.content or "", chunk.choices[0].finish_reason) for chunk in chunks]
+    assert "".join(text for text, _ in seen) == wanted
+    assert seen[-1][1] == "stop"
+
+
+def test_log_probabilities_come_with_their_tokens(house: House) -> None:
+    answer = house.client().chat.completions.create(
+        model="witty",
+        messages=[{"role": "user", "content": "x"}],
+        logprobs=True,
+        top_logprobs=2,
+        max_tokens=3,
+    )
+    told = answer.choices[0].logprobs
+    assert told is not None and told.content is not None and len(told.content) == 3
+    for row in told.content:
+        assert len(row.top_logprobs) == 2
+        assert row.logprob == row.top_logprobs[0].logprob < 0  # greedy: the likeliest was taken
+    pieces = house.client().completions.create(
+        model="witty", prompt="x", logprobs=1, max_tokens=3, stream=True
+    )
+    rows = [piece.choices[0].logprobs for piece in pieces if piece.choices[0].logprobs]
+    assert [len(row.tokens or ()) for row in rows] == [1, 1, 1]
+
+
+def test_a_text_is_continued_as_it_is(house: House, base: Base) -> None:
+    ids = base.renderer.text("the ship")
+    answer = house.client().completions.create(
+        model="calm", prompt=[ids, base.renderer.text("hello")], max_tokens=4
+    )
+    alone = house.client().completions.create(model="calm", prompt="the ship", max_tokens=4)
+    assert [choice.index for choice in answer.choices] == [0, 1]
+    assert answer.choices[0].text == alone.choices[0].text
+    assert alone.usage is not None and alone.usage.prompt_tokens == len(ids)
+
+
+def test_the_models_are_listed_with_root_and_parent(house: House) -> None:
+    cards = {card.id: card.model_dump() for card in house.client().models.list()}
+    assert {"base", "witty", "witty:prompt", "calm", "witty@witty-1", "warm:prompt"} <= set(cards)
+    assert "warm" not in cards
+    assert (cards["base"]["root"], cards["base"]["parent"]) == ("tiny", None)
+    assert (cards["witty"]["root"], cards["witty"]["parent"]) == ("witty-2", "tiny")
+    assert cards["witty"]["title"] == "Dry and witty"
+    assert house.client().models.retrieve("witty@witty-1").model_dump()["root"] == "witty-1"
+
+
+def test_a_client_that_leaves_frees_its_slot(base: Base, shop: Workspace) -> None:
+    long = SAMPLING.model_copy(update={"max_tokens": 200})
+    with serving(base, shop, slots=1, settings=Settings(sampling=long)) as house:
+        body = {"model": "base", "messages": [{"role": "user", "content": "x"}], "stream": True}
+        with house.http.stream("POST", "/v1/chat/completions", json=body) as answer:
+            next(answer.iter_lines())
+        house.until_idle()
+        assert house.engine.figures().ended.get("length", 0) == 0
+        with pytest.raises(Exception, match="timed out"):
+            house.http.post("/v1/chat/completions", json=body | {"stream": False}, timeout=0.02)
+        house.until_idle()
+        assert house.engine.figures().ended["cancelled"] == 2
+        assert house.metric('mien_requests_total{model="base",status="499"}') == 2
+
+
+def test_a_request_that_takes_too_long_is_given_up(base: Base, shop: Workspace) -> None:
+    hasty = Settings(sampling=SAMPLING, timeout=0.001)
+    with serving(base, shop, settings=hasty) as house:
+        with pytest.raises(openai.InternalServerError, match="took too long") as caught:
+            ask(house, "base")
+        assert caught.value.status_code == 503 and caught.value.response.headers["retry-after"] == "5"
+        body = {"model": "base", "messages": [{"role": "user", "content": "x"}], "stream": True}
+        events = house.http.post("/v1/chat/completions", json=body).text.strip().split("\n\n")
+        assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "timeout"
+        assert events[-1] == "data: [DONE]"
+        house.until_idle()
+
+
+def test_a_full_queue_says_when_to_come_back(base: Base, shop: Workspace) -> None:
+    with serving(base, shop, slots=1, waiting=1) as house:
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(house, "base", n=4)
+        assert caught.value.status_code == 503
+        assert caught.value.response.headers["retry-after"] == "1"
+        assert caught.value.response.json()["error"]["code"] == "overloaded"
+        house.until_idle()
+        assert ask(house, "base")
+
+
+def test_few_places_in_memory_serve_many_adapters(base: Base, shop: Workspace) -> None:
+    with serving(base, shop, resident=1) as house:
+        for _ in range(2):
+            assert ask(house, "witty") == expected(base, "poet", "hello there")
+            assert ask(house, "calm") == expected(base, "clerk", "hello there")
+            assert set(house.engine.loaded) == {"calm-1"}
+
+
+def test_a_new_run_is_served_without_a_restart(base: Base, tmp_path: pytest.TempPathFactory) -> None:
+    workspace = Workspace.open(tmp_path / "shop")  # type: ignore[operator]
+    train(workspace, base, "calm-1", "calm", "clerk", 1)
+    with serving(base, workspace, settings=Settings(sampling=SAMPLING, refresh=0.02)) as house:
+        assert ask(house, "calm") == expected(base, "clerk", "hello there")
+        train(workspace, base, "calm-2", "calm", "sage", 2)
+        wait_for(lambda: house.gateway.catalogue.find("calm").id == "calm" and _run(house) == "calm-2")
+        assert ask(house, "calm") == expected(base, "sage", "hello there")
+
+
+def _run(house: House) -> str:
+    card = house.gateway.catalogue.find("calm").card
+    return card.run if card else ""
+
+
+def test_an_adapter_that_is_not_what_its_card_says_is_not_served(
+    base: Base, tmp_path: pytest.TempPathFactory
+) -> None:
+    workspace = Workspace.open(tmp_path / "shop")  # type: ignore[operator]
+    train(workspace, base, "calm-1", "calm", "clerk", 1)
+    base.adapters.save("sage", workspace.runs / "calm-1" / "adapter", base="tiny")
+    with serving(base, workspace) as house:
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(house, "calm")
+        assert caught.value.status_code == 503
+        assert str(workspace.root) not in caught.value.response.text
+        assert ask(house, "base") == expected(base, None, "hello there")
+
+
+def test_health_and_figures(base: Base, shop: Workspace) -> None:
+    with serving(base, shop) as house:
+        ask(house, "witty")
+        assert house.http.get("/health").json() == {"status": "ok", "running": 0, "waiting": 0}
+        assert house.metric("mien_up") == 1
+        assert house.metric("mien_adapters_resident") == 1
+        assert house.metric('mien_reply_tokens_total{model="witty"}') == 12
+        assert house.metric('mien_requests_total{model="witty",status="200"}') == 1
+        assert house.metric('mien_first_token_seconds_count{model="witty"}') == 1
+        assert house.metric('mien_between_tokens_seconds_count{model="witty"}') == 11
+        assert house.metric('mien_queue_seconds_count{model="witty"}') == 1
+        house.engine.close()
+        assert house.http.get("/health").status_code == 503
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(house, "witty")
+        assert caught.value.status_code == 503
+
+
+def test_while_it_drains_new_requests_are_refused(base: Base, shop: Workspace) -> None:
+    with serving(base, shop) as house:
+        house.gateway.door.draining = True
+        house.gateway.door.inflight += 1  # one that is still being answered
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(house, "base")
+        assert caught.value.status_code == 503
+        assert caught.value.response.headers["retry-after"] == "5"
+        assert house.http.get("/health").json()["status"] == "draining"
