@@ -114,6 +114,9 @@ class BusyError(ModelError):
 class UnableError(ModelError):
     """A chat model cannot do what it is asked for; a suite that needs it is left out, which is said."""
 
+    def __init__(self, what: str) -> None:
+        super().__init__(what, fix="Ask this of another system.")
+
 
 class AccessError(ModelError):
     """A chat model answers nothing at all until an address, a model's name or a key is mended."""

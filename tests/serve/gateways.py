@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -26,16 +27,31 @@ from mien.serve.local import Local
 from mien.serve.server import Server
 from mien.serve.settings import Settings
 from mien.workspace import Workspace, write_json
+from tests import models
 from tests.registry.test_cards import FIELDS
-from tests.serve.serving import solo
+from tests.serve.serving import solo, with_personas
 
-SAMPLING = Sampling(max_tokens=12, temperature=0, repetition_penalty=1)
+SAMPLING = Sampling(max_tokens=8, temperature=0, repetition_penalty=1)
 # Runs as training leaves them: which of the base's adapters each one has, and when it was made.
 RUNS = {
     "witty-1": ("witty", "captain", 1),
     "witty-2": ("witty", "poet", 2),
     "calm-1": ("calm", "clerk", 3),
 }
+
+
+def roomy_base() -> Base:
+    """With room for a system prompt, whose every letter is a token or so."""
+    model = models.llama_model(max_position_embeddings=1024)
+    return with_personas(Base(model, models.chatml_tokenizer(), models.tiny_base().files), size=0.3)
+
+
+def stocked(folder: Path, base: Base) -> Workspace:
+    """A workspace with all the runs."""
+    workspace = Workspace.open(folder)
+    for run, (persona, adapter, day) in RUNS.items():
+        train(workspace, base, run, persona, adapter, day)
+    return workspace
 
 
 def train(workspace: Workspace, base: Base, run: str, persona: str, adapter: str, day: int) -> Card:
@@ -79,8 +95,9 @@ class House:
         wait_for(lambda: self.engine.figures().running == 0 and self.gateway.idle)
 
 
-def wait_for(condition: Any) -> None:
-    until = time.monotonic() + 10
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Until it holds; on a busy machine that may take a while."""
+    until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.005)
@@ -113,7 +130,7 @@ def rendered(base: Base, text: str, system: str | None = None) -> list[int]:
 
 
 def expected(
-    base: Base, adapter: str | None, text: str, system: str | None = None, tokens: int = 12
+    base: Base, adapter: str | None, text: str, system: str | None = None, tokens: int = 8
 ) -> str:
     """What the base alone says, greedily; worked by the model's own forward pass."""
     ids = solo(base, rendered(base, text, system), adapter, tokens)

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mien.base.peft import ALPHA, CONFIG, PREFIX, WEIGHTS, inspect, layer_of, unreadable
@@ -370,10 +370,18 @@ def write_folder(folder: Path, config: LoraConfig, tensors: Mapping[str, Tensor]
     """Write tensors under PEFT's names as a PEFT folder; `base` names the model they belong to."""
     folder.mkdir(parents=True, exist_ok=True)
     notes = {"format": "pt", ALPHA: repr(float(config.alpha))}
-    save_file(dict(tensors), folder / WEIGHTS, metadata=notes)
+    (folder / WEIGHTS).write_bytes(_in_order(save(dict(tensors), metadata=notes)))
     layers = sorted(map(layer_of, tensors))
     text = json.dumps(peft_config(config, layers, base), indent=2)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its header sorted: the library draws the order of its notes anew."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def as_pairs(tensors: Mapping[str, Tensor]) -> dict[str, Pair]:

@@ -18,7 +18,7 @@ COMMANDS = {
     "reward": Lazy("mien.cli.reward:reward", "Score replies with finished reward models."),
     "chat": Lazy("mien.cli.chat:chat", "Talk to a persona."),
     "eval": Lazy("mien.cli.evaluate:evaluate", "Measure whether a personality holds."),
-    "adapter": Lazy("mien.cli.adapter:adapter", "List adapters, and promote those that are fit."),
+    "adapter": Lazy("mien.cli.adapter:adapter", "List, promote, blend, move and remove adapters."),
     "serve": Lazy("mien.cli.serve:serve", "Serve personas over HTTP, as OpenAI's API."),
     "doctor": Lazy("mien.cli.doctor:doctor", "Check this machine, and say what to do."),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,17 +15,28 @@ from mien.errors import InputError
 if TYPE_CHECKING:
     from mien.serve.catalogue import Catalogue
 
+_ENGINE = ("slots", "waiting", "threads")
+_SETTINGS = ("timeout", "drain", "max_body", "log_text")
+
 
 @click.command("serve")
 @click.option("--base", "base_ref", default=DEFAULT_BASE, show_default=True, help="The base model.")
 @click.option("--persona", "personas", multiple=True, help="Serve only this one; may be repeated.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen at; 0 for any that is free.",
+)
 @click.option("--keys", type=click.Path(path_type=Path), help="A YAML file of API keys and limits.")
 @click.option("--open", "is_open", is_flag=True, help="Let the network in without keys.")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32 or bfloat16.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of the model; by default as torch is set.")
-@click.option("--slots", default=8, show_default=True, type=click.IntRange(min=1), help="Replies at once.")
+@click.option(
+    "--slots", default=8, show_default=True, type=click.IntRange(min=1), help="Replies at once."
+)
 @click.option(
     "--waiting", default=256, show_default=True, type=click.IntRange(min=1), help="That may wait."
 )
@@ -53,6 +64,7 @@ if TYPE_CHECKING:
 )
 @click.option("--log-text", is_flag=True, help="Write prompts and replies into the log.")
 def serve(
+    *,
     base_ref: str,
     personas: tuple[str, ...],
     host: str,
@@ -60,14 +72,8 @@ def serve(
     keys: Path | None,
     is_open: bool,
     dtype: str,
-    threads: int | None,
-    slots: int,
-    waiting: int,
     context: int | None,
-    timeout: float,
-    drain: float,
-    max_body: int,
-    log_text: bool,
+    **more: Any,
 ) -> None:
     """Serve personas over HTTP, as OpenAI's API.
 
@@ -101,10 +107,8 @@ def serve(
         catalogue = Catalogue(base.files, Workspace.open(), personas)
         for name in personas:
             _check_known(catalogue, name)
-        engine = Engine(base, slots=slots, waiting=waiting, threads=threads)
-    settings = Settings(
-        sampling=SAMPLING, timeout=timeout, drain=drain, max_body=max_body, log_text=log_text
-    )
+        engine = Engine(base, **{name: more[name] for name in _ENGINE})
+    settings = Settings(sampling=SAMPLING, **{name: more[name] for name in _SETTINGS})
     with engine:
         start_logging()
         gateway = Gateway(Local(engine, context=context), catalogue, keys=known, settings=settings)

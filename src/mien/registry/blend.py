@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import torch
 
-from mien.base.lora import LoraConfig, Pair, Pairs, as_pairs, read_folder, side_by_side
+from mien.base.lora import LoraConfig, Pair, as_pairs, read_folder, side_by_side
 from mien.base.peft import MAX_RANK
 from mien.errors import AdapterError, InputError
 from mien.persona.spec import Persona
 from mien.registry.cards import Card, Derivation, adapter_folder, newest, persona_of
 from mien.registry.names import MOST_WEIGHT, RESERVED, Share, checked
 from mien.registry.verify import check_file
-from mien.registry.versions import Adapter, keep, untrained
+from mien.registry.versions import Adapter, ground, keep, untrained
 from mien.workspace import Workspace
 
 
@@ -47,7 +47,7 @@ def blend(
     parts = [share for share in mixture if share.weight]
     cards = [newest(workspace, share.name) for share in parts]
     _alike(cards)
-    whole = added([_adapter(workspace, card) for card in cards], [share.weight for share in parts])
+    whole = added([read_adapter(workspace, card) for card in cards], [share.weight for share in parts])
     adapter, lost = (whole, None) if rank is None else cut(whole, rank)
     if adapter[0].r > MAX_RANK:
         raise InputError(
@@ -58,7 +58,7 @@ def blend(
     speaker = persona or persona_of(workspace, cards[heaviest])
     weights = tuple(share.weight for share in parts)
     derived = Derivation(weights=weights, rank=adapter[0].r, lost=lost)
-    made = untrained("blend", speaker, derived, cards[0])
+    made = untrained("blend", speaker, derived, **ground(cards[0]))
     made = made.model_copy(update={"parents": tuple(card.run for card in cards)})
     return keep(workspace, checked(name) if name else _joined(cards), adapter, made, speaker)
 
@@ -76,10 +76,11 @@ def scale(workspace: Workspace, run: str, factor: float, *, name: str = "") -> C
             fix=f"Give a factor from -{MOST_WEIGHT:g} to {MOST_WEIGHT:g}, and not 0.",
         )
     card = newest(workspace, run)
-    config, pairs = _adapter(workspace, card)
+    config, pairs = read_adapter(workspace, card)
     persona = persona_of(workspace, card)
     derived = Derivation(weights=(factor,), rank=config.r)
-    made = untrained("scale", persona, derived, card).model_copy(update={"parents": (card.run,)})
+    made = untrained("scale", persona, derived, **ground(card))
+    made = made.model_copy(update={"parents": (card.run,)})
     scaled = LoraConfig(config.r, config.alpha * factor), pairs
     return keep(workspace, checked(name) if name else _joined([card]), scaled, made, persona)
 
@@ -122,12 +123,24 @@ def cut(adapter: Adapter, rank: int) -> tuple[Adapter, float]:
     return (LoraConfig(rank, rank), kept), lost
 
 
+def read_adapter(workspace: Workspace, card: Card) -> Adapter:
+    """The matrices of a version, float32, with no model in sight.
+
+    Raises:
+        AdapterError: It is not the file that the card tells of, or cannot be read.
+    """
+    folder = adapter_folder(workspace, card)
+    check_file(card, folder)
+    config, tensors = read_folder(folder)
+    return config, as_pairs({name: tensor.float() for name, tensor in tensors.items()})
+
+
 def _cut(pair: Pair, scale: float, rank: int) -> tuple[Pair, torch.Tensor]:
     """A pair of a lower rank, and all singular values; by way of a core no larger than the old rank."""
     a, b = (each.double() for each in pair)
     left, upper = torch.linalg.qr(b * scale)
     right, lower = torch.linalg.qr(a.t())
-    u, values, v = torch.linalg.svd(upper @ lower.t())
+    u, values, v = torch.linalg.svd(upper @ lower.t(), full_matrices=False)
     root = values[:rank].sqrt()
     new_a = root[:, None] * (v[:rank] @ right.t())
     new_b = left @ u[:, :rank] * root
@@ -141,13 +154,6 @@ def _of_rank(matrix: torch.Tensor, rank: int, axis: int) -> torch.Tensor:
         return matrix
     shape = (missing, matrix.shape[1]) if axis == 0 else (matrix.shape[0], missing)
     return torch.cat([matrix, matrix.new_zeros(shape)], dim=axis)
-
-
-def _adapter(workspace: Workspace, card: Card) -> tuple[LoraConfig, Pairs]:
-    folder = adapter_folder(workspace, card)
-    check_file(card, folder)
-    config, tensors = read_folder(folder)
-    return config, as_pairs({name: tensor.float() for name, tensor in tensors.items()})
 
 
 def _alike(cards: Sequence[Card]) -> None:

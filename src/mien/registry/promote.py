@@ -95,7 +95,7 @@ def before_last(workspace: Workspace, persona: str, base_hash: str | None = None
     what = f"only {last.run} was ever promoted" if last else "nothing was ever promoted"
     raise AdapterError(
         f"There is nothing to go back to: {what} for {persona!r}.",
-        fix="`mien adapter list` shows what there is, `mien adapter promote RUN` lets it speak.",
+        fix="See what there is with `mien adapter list`, and let one speak: `mien adapter promote RUN`.",
     )
 
 

@@ -32,7 +32,7 @@ def run_called(workspace: Workspace, run: str) -> Card:
     if found is None:
         raise AdapterError(
             f"{workspace.runs}: no finished run is called {run!r}.",
-            fix="`mien adapter list` shows their names; a persona's is not enough here.",
+            fix="See their names with `mien adapter list`; a persona's is not enough here.",
         )
     return found
 
@@ -104,7 +104,7 @@ def _rollbacks(workspace: Workspace) -> set[str]:
 
 
 def _may_start_from(workspace: Workspace, card: Card) -> str | None:
-    """What begins an unfinished training is on no card yet; so all is kept that its recipe could mean."""
+    """Where an unfinished training began is on no card yet; so all that it could be is kept."""
     for path in workspace.runs.glob(f"*/{_RECIPE}"):
         if not (path.parent / CARD).exists() and _could_mean(path, card):
             return f"{path.parent.name} is in training and may start from it"

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mien
 from mien.base.fetch import file_sha256
@@ -55,14 +56,46 @@ def keep(workspace: Workspace, name: str, adapter: Adapter, card: Card, persona:
         return _put(partial, workspace.runs / run, made)
 
 
-def untrained(stage: str, persona: Persona, derived: Derivation, like: Card) -> Card:
-    """A card without the figures of a training, on the base and under the prompt of another."""
-    told = {"persona": persona.name, "persona_hash": persona.digest(), "stage": stage}
-    kept = {key: getattr(like, key) for key in ("base", "base_hash", "renderer", "under_prompt")}
-    made = {"dtype": "float32", "device": "", "version": mien.__version__, "derived": derived}
-    absent = dict.fromkeys(("run", "data", "data_hash", "recipe_hash", "adapter_hash"), "")
-    none = dict.fromkeys(("seed", "examples", "steps", "seconds", "trained_tokens"), 0)
-    return Card.model_validate({**told, **kept, **made, **absent, **none, "peak_memory_mb": 0})
+def untrained(
+    stage: str,
+    persona: Persona,
+    derived: Derivation,
+    *,
+    base: str,
+    base_hash: str,
+    renderer: str,
+    under_prompt: bool,
+) -> Card:
+    """A card without the figures of a training, nor a name yet."""
+    return Card(
+        run="",
+        stage=stage,
+        persona=persona.name,
+        persona_hash=persona.digest(),
+        base=base,
+        base_hash=base_hash,
+        renderer=renderer,
+        data="",
+        data_hash="",
+        recipe_hash="",
+        adapter_hash="",
+        seed=0,
+        under_prompt=under_prompt,
+        dtype="float32",
+        device="",
+        version=mien.__version__,
+        examples=0,
+        steps=0,
+        seconds=0,
+        trained_tokens=0,
+        peak_memory_mb=0,
+        derived=derived,
+    )
+
+
+def ground(card: Card) -> dict[str, Any]:
+    """What an adapter stands on, which is also what all that is made of it stands on."""
+    return {key: getattr(card, key) for key in ("base", "base_hash", "renderer", "under_prompt")}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from mien.base.fetch import BaseFiles
 from mien.persona.spec import Persona, library
 from mien.registry.cards import CARD, NULLS, POLICIES, Card, adapter_folder, cards, newest, persona_of
 from mien.serve.naming import BASE, PROMPT, parse
-from mien.serve.refusals import Refusal
+from mien.serve.refusals import RefusedError
 from mien.workspace import DATABASE, Workspace
 
 _SHORTEST = 6  # digits of a hash that name a version
@@ -107,7 +107,7 @@ class Catalogue:
         """The model of that name.
 
         Raises:
-            Refusal: There is none; the nearest is named.
+            RefusedError: There is none; the nearest is named.
         """
         name, shelf = parse(text), self._shelf
         if name.version:
@@ -125,14 +125,14 @@ class Catalogue:
             raise self._unknown(text)
         if len(found) > 1 and len({each.card.adapter_hash for each in found if each.card}) > 1:
             names = ", ".join(each.id for each in found)
-            raise Refusal(404, f"{text!r} may be {names}.", "model_ambiguous", param="model")
+            raise RefusedError(404, f"{text!r} may be {names}.", "model_ambiguous", param="model")
         return found[-1]
 
-    def _unknown(self, text: str) -> Refusal:
+    def _unknown(self, text: str) -> RefusedError:
         known = [entry["id"] for entry in self.entries()]
         close = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self._shelf.models)}."
-        return Refusal(404, f"There is no model {text!r}: {hint}", "model_not_found", param="model")
+        return RefusedError(404, f"There is no model {text!r}: {hint}", "model_not_found", param="model")
 
     def _marks(self) -> frozenset[tuple[str, int]]:
         """What changes when a run ends or is removed, or an adapter is promoted."""

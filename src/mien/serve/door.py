@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.serve.keys import Key, Keys
 from mien.serve.logs import log
-from mien.serve.refusals import Refusal
+from mien.serve.refusals import RefusedError
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 GONE = 499  # nginx's number for a client that left before its answer was complete
@@ -94,19 +94,19 @@ class Door:
                 self._check(visit, headers)
                 receive = await self._body(receive)
             await self._app(scope, receive, send)
-        except Refusal as refused:
+        except RefusedError as refused:
             await _refuse(refused, send)
         except _LeftError:
             visit.complete = False
         except Exception as error:
-            log(logging.ERROR, "failed", error=error, request_id=visit.id)
+            log(logging.ERROR, "failed", error, request_id=visit.id)
             if not visit.status:
-                await _refuse(Refusal(500, "The request failed.", "internal_error"), send)
+                await _refuse(RefusedError(500, "The request failed.", "internal_error"), send)
 
     def _check(self, visit: Visit, headers: Headers) -> None:
         visit.key = self._keys.check(headers.get("authorization"))
         if self.draining:
-            raise Refusal(503, "The server is stopping. Ask again in a while.", "draining", wait=5)
+            raise RefusedError(503, "The server is stopping. Ask again in a while.", "draining", wait=5)
         length = headers.get("content-length", "0")
         if length.isdigit() and len(length) < 20 and int(length) > self._max_body:
             raise self._too_large()
@@ -124,8 +124,8 @@ class Door:
             if not message.get("more_body", False):
                 return _again(bytes(body), receive)
 
-    def _too_large(self) -> Refusal:
-        return Refusal(413, f"A request may have {self._max_body} bytes.", "body_too_large")
+    def _too_large(self) -> RefusedError:
+        return RefusedError(413, f"A request may have {self._max_body} bytes.", "body_too_large")
 
 
 class _LeftError(Exception):
@@ -163,7 +163,7 @@ def _signed(visit: Visit, send: Send) -> Send:
     return signed
 
 
-async def _refuse(refused: Refusal, send: Send) -> None:
+async def _refuse(refused: RefusedError, send: Send) -> None:
     headers = {"content-type": "application/json"} | refused.headers
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     body = json.dumps(refused.body, ensure_ascii=False).encode()

@@ -1,4 +1,6 @@
-"""The gateway: OpenAI's protocol in front of a backend.
+"""The gateway: OpenAI's protocol in front of a backend, as an ASGI application.
+
+To serve an engine that is open::
 
     gateway = Gateway(Local(engine), Catalogue(base.files, workspace))
     Server(gateway, host="127.0.0.1", port=8000).run()
@@ -32,7 +34,7 @@ from mien.serve.limits import Lease, Limits
 from mien.serve.logs import log
 from mien.serve.metrics import NONE, Metrics
 from mien.serve.protocol import Asking, ChatRequest, CompletionRequest
-from mien.serve.refusals import Refusal, malformed, refusal
+from mien.serve.refusals import RefusedError, malformed, refusal
 from mien.serve.settings import Settings
 
 _SSE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -97,7 +99,7 @@ class Gateway:
         app.add_api_route("/v1/models/{name:path}", self.show_model, response_model=None)
         for path, answer in (("chat/completions", self.chat), ("completions", self.complete)):
             app.add_api_route(f"/v1/{path}", answer, methods=["POST"], response_model=None)
-        app.add_exception_handler(Refusal, _refused)
+        app.add_exception_handler(RefusedError, _refused)
         app.add_exception_handler(MienError, _failed)
         app.add_exception_handler(RequestValidationError, _malformed)
         app.add_exception_handler(HTTPException, _off_the_map)
@@ -120,7 +122,7 @@ class Gateway:
                 if await asyncio.to_thread(self.catalogue.refresh):
                     log(logging.INFO, "models changed", models=list(self.catalogue.models))
             except Exception as error:  # a card that is being written, a disk that is gone
-                log(logging.ERROR, "models not read", error=error)
+                log(logging.ERROR, "models not read", error)
 
     async def health(self) -> Response:
         """200 while requests are answered, else 503."""
@@ -152,7 +154,7 @@ class Gateway:
         model = self._model(request, body)
         if model.system and not model.card:
             message = f"{model.id!r} is a system prompt, which only `/v1/chat/completions` has."
-            raise Refusal(400, message, "unsupported", param="model")
+            raise RefusedError(400, message, "unsupported", param="model")
         return await self._answer(request, body, self._wanted(body, model, body.prompts()), "text")
 
     def _model(self, request: Request, body: Asking) -> Served:
@@ -200,7 +202,7 @@ class Gateway:
         """The pieces, each noted in the answer, the account and the figures.
 
         Raises:
-            Refusal: They take too long.
+            RefusedError: They take too long.
         """
         model, last = visit.model or NONE, dict[int, float]()
         if lease:
@@ -228,18 +230,18 @@ class Gateway:
         self, visit: Visit, pieces: AsyncIterator[Piece], answer: Answer, *, usage: bool
     ) -> AsyncIterator[str]:
         """Server-sent events; what goes wrong in the middle is one of them."""
-        more = {"usage": None} if usage else {}
+        more: dict[str, Any] = {"usage": None} if usage else {}
         try:
-            for chunk in answer.opening():
-                yield _event(chunk | more)
+            for opening in answer.opening():
+                yield _event(opening | more)
             async for piece in pieces:
                 if chunk := answer.chunk(piece):
                     yield _event(chunk | more)
             if usage:
                 yield _event(answer.usage_chunk())
             visit.complete = True
-        except (Refusal, MienError) as error:
-            refused = error if isinstance(error, Refusal) else refusal(error)
+        except (RefusedError, MienError) as error:
+            refused = error if isinstance(error, RefusedError) else refusal(error)
             visit.said["error"], visit.complete = refused.code, True
             yield _event(refused.body)
         yield "data: [DONE]\n\n"
@@ -263,9 +265,9 @@ class Gateway:
         self.metrics.requests.labels(visit.model or NONE, str(status)).inc()
         if visit.model:
             self.metrics.request.labels(visit.model).observe(seconds)
-        key = visit.key.name if visit.key else None
-        told = {"request_id": visit.id, "key": key, "model": visit.model, "status": status}
-        log(logging.INFO, "request", **told, ms=round(1000 * seconds, 1), **visit.said)
+        told = {"request_id": visit.id, "model": visit.model, "status": status, **visit.said}
+        told["key"] = visit.key.name if visit.key else None
+        log(logging.INFO, "request", None, ms=round(1000 * seconds, 1), **told)
 
 
 def _visit(request: Request) -> Visit:
@@ -284,7 +286,7 @@ async def _by(deadline: float, stream: Stream) -> AsyncIterator[Piece]:
             return
         except TimeoutError:
             message = "The reply took too long. Ask for a shorter one, or again later."
-            raise Refusal(503, message, "timeout", wait=5) from None
+            raise RefusedError(503, message, "timeout", wait=5) from None
         yield piece
 
 
@@ -326,7 +328,7 @@ def _plain(prompt: Any) -> Any:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    refused = cast(Refusal, error)
+    refused = cast(RefusedError, error)
     return JSONResponse(refused.body, refused.status, refused.headers)
 
 
@@ -344,9 +346,9 @@ async def _malformed(request: Request, error: Exception) -> Response:
 async def _off_the_map(request: Request, error: Exception) -> Response:
     found = cast(HTTPException, error)
     code = {404: "not_found", 405: "method_not_allowed"}.get(found.status_code, "malformed")
-    return await _refused(request, Refusal(found.status_code, str(found.detail), code))
+    return await _refused(request, RefusedError(found.status_code, str(found.detail), code))
 
 
 async def _broken(request: Request, _: Exception) -> Response:
     """The door writes the traceback down."""
-    return await _refused(request, Refusal(500, "The request failed.", "internal_error"))
+    return await _refused(request, RefusedError(500, "The request failed.", "internal_error"))

@@ -28,7 +28,7 @@ from pydantic import ConfigDict, Field, model_validator
 from mien import specfile
 from mien.errors import InputError
 from mien.schema import Strict
-from mien.serve.refusals import Refusal
+from mien.serve.refusals import RefusedError
 
 VARIABLE = "MIEN_API_KEYS"
 Amount = Annotated[int, Field(ge=1)]
@@ -63,7 +63,7 @@ class Key(Strict):
         secret = os.environ.get(self.env or "", "")
         if not secret:
             fix = f"Set {self.env}, or take the key {self.name!r} out of the file."
-            raise InputError(f"{self.env}: not set, and the key {self.name!r} is to be read from it.", fix=fix)
+            raise InputError(f"{self.env}: not set, and it is to hold the key {self.name!r}.", fix=fix)
         return _hashed(secret)
 
 
@@ -107,7 +107,7 @@ class Keys:
         """Whose key an `Authorization` header has; None where no keys are asked for.
 
         Raises:
-            Refusal: None that is known.
+            RefusedError: None that is known.
         """
         if not self._known:
             return None
@@ -116,7 +116,8 @@ class Keys:
         # All are compared, so that the time tells nothing about which one was nearly right.
         found = [key for digest, key in self._known if hmac.compare_digest(digest, given)]
         if not found or scheme.lower() != "bearer":
-            raise Refusal(401, "This server needs a key: `Authorization: Bearer KEY`.", "invalid_api_key")
+            message = "This server needs a key: `Authorization: Bearer KEY`."
+            raise RefusedError(401, message, "invalid_api_key")
         return found[0]
 
 

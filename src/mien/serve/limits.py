@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from mien.serve.keys import Key
-from mien.serve.refusals import Refusal
+from mien.serve.refusals import RefusedError
 
 _MINUTE = 60.0
 Clock = Callable[[], float]
@@ -57,7 +57,7 @@ class Allowance:
         """Room for one request of at most so many tokens.
 
         Raises:
-            Refusal: There is none now, or never for so many.
+            RefusedError: There is none now, or never for so many.
         """
         key = self.key
         if key.concurrency and self.running >= key.concurrency:
@@ -66,8 +66,10 @@ class Allowance:
             raise _refused(f"{key.requests_per_minute} requests a minute", "request_limit", wait)
         if self._tokens:
             if tokens > self._tokens.size:
-                message = f"The request may take {tokens} tokens, and the key has {key.tokens_per_minute}"
-                raise Refusal(400, f"{message} a minute: ask for a shorter reply.", "token_limit")
+                message = (
+                    f"The request may take {tokens} tokens, and the key has {key.tokens_per_minute}"
+                )
+                raise RefusedError(400, f"{message} a minute: ask for a shorter reply.", "token_limit")
             if wait := self._tokens.wait(tokens):
                 raise _refused(f"{key.tokens_per_minute} tokens a minute", "token_limit", wait)
         return Lease(self, tokens, self._requests, self._tokens)
@@ -105,7 +107,7 @@ class Limits:
         """Room for a request; None for who needs no key.
 
         Raises:
-            Refusal: There is none.
+            RefusedError: There is none.
         """
         if key is None:
             return None
@@ -113,6 +115,6 @@ class Limits:
         return allowance.take(tokens)
 
 
-def _refused(limit: str, code: str, wait: float) -> Refusal:
+def _refused(limit: str, code: str, wait: float) -> RefusedError:
     message = f"The limit of this key is reached: {limit}. Wait, and ask again."
-    return Refusal(429, message, code, wait=wait)
+    return RefusedError(429, message, code, wait=wait)

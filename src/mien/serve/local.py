@@ -12,14 +12,14 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mien.base.model import Base
 from mien.base.render import Renderer
-from mien.errors import AdapterError, InputError, ModelError
+from mien.errors import AdapterError, ModelError
 from mien.registry.attach import attach
 from mien.schema import Message
 from mien.serve.backends import Ended, Piece, Said, Wanted
 from mien.serve.catalogue import Served
 from mien.serve.engine import Engine
+from mien.serve.refusals import TooLongError
 from mien.serve.request import End, Event, Request, Ticket, Token
 from mien.serve.speech import Detokenizer, Shown
 
@@ -72,7 +72,7 @@ class Local:
 
     async def _tokens(self, prompt: tuple[Message, ...] | str | tuple[int, ...]) -> Sequence[int]:
         if isinstance(prompt, tuple) and isinstance(prompt[0], int):
-            return prompt  # type: ignore[return-value]
+            return prompt
         async with self._rendering:
             if _characters(prompt) > _LONG:
                 return await asyncio.to_thread(self._rendered, prompt)
@@ -103,10 +103,6 @@ class Local:
             stop=wanted.stop,
             logprobs=wanted.logprobs,
         )
-
-
-class TooLongError(InputError):
-    """Prompt and reply do not fit into the context."""
 
 
 def decoder(tokenizer: Any) -> Decode:
@@ -182,9 +178,7 @@ class LocalStream:
         self.fingerprint = ""
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._tickets: list[Ticket] = []
-        self._voices = [
-            _Voice(i, wanted, decode) for i in range(wanted.n * len(requests))
-        ]
+        self._voices = [_Voice(i, wanted, decode) for i in range(wanted.n * len(requests))]
 
     async def start(self) -> None:
         """Hand all of it to the engine.
@@ -261,7 +255,7 @@ def _ended(end: End) -> Ended:
         raise end.error
     if end.reason not in ("stop", "length"):
         raise ModelError("The request was given up.", fix="Ask again.")
-    return Ended(end.reason, end.tokens, end.reused, end.waited)  # type: ignore[arg-type]
+    return Ended(end.reason, end.tokens, end.reused, end.waited)
 
 
 def _tell(

@@ -24,8 +24,8 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def log(level: int, event: str, /, *, error: BaseException | None = None, **fields: Any) -> None:
-    """One line."""
+def log(level: int, event: str, error: BaseException | None = None, /, **fields: Any) -> None:
+    """One line; with the traceback of an error."""
     logging.getLogger(LOGGER).log(level, event, exc_info=error, extra={"fields": fields})
 
 

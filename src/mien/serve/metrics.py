@@ -1,4 +1,4 @@
-"""Figures for Prometheus, at `/metrics`. Labels are names that the server knows, never a client's text."""
+"""Figures for Prometheus, at `/metrics`. Labels are names that the server knows, never a client's."""
 
 from __future__ import annotations
 

@@ -12,41 +12,40 @@ A name is only ever looked up among the names that are known; no path is made of
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from mien.serve.refusals import Refusal
+from mien.serve.refusals import RefusedError
 
 BASE = "base"
 PROMPT = "prompt"
 LONGEST = 200
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_NAME = re.compile(rf"(?P<name>{_PART})(?:@(?P<version>{_PART})|:(?P<manner>{PROMPT}))?", re.ASCII)
+_NAME = re.compile(rf"(?P<name>{_PART})(?:@(?P<version>{_PART})|:{PROMPT})?", re.ASCII)
 _BLEND = re.compile(rf"{_PART}:[0-9.]+(?:\+.+)?|.+\+.+", re.ASCII)
 
 
 class Name(NamedTuple):
-    """A model's name, taken apart."""
+    """A model's name, taken apart; one by its prompt alone has no version either."""
 
     name: str
     version: str | None = None
-    manner: Literal["prompt"] | None = None
 
 
 def parse(text: str) -> Name:
     """Take a name apart.
 
     Raises:
-        Refusal: It is a blend, or cannot be the name of anything here.
+        RefusedError: It is a blend, or cannot be the name of anything here.
     """
     if len(text) <= LONGEST:
         if found := _NAME.fullmatch(text):
-            return Name(found["name"], found["version"], PROMPT if found["manner"] else None)
+            return Name(found["name"], found["version"])
         if _BLEND.fullmatch(text):
-            raise Refusal(
+            raise RefusedError(
                 404,
                 f"{text!r} is a blend of personas, which this server does not make: name one persona.",
                 "blend_unsupported",
                 param="model",
             )
     message = "That is no model's name: `GET /v1/models` lists those that there are."
-    raise Refusal(404, message, "model_not_found", param="model")
+    raise RefusedError(404, message, "model_not_found", param="model")

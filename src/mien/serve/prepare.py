@@ -152,7 +152,9 @@ def prove(base: Base, forward: Forward, shape: Shape) -> None:
         _apart(o, t) for o, t in zip(torch.cat(ours), (t for row in theirs for t in row), strict=True)
     )
     if not error <= _TOLERANCE.get(base.head.weight.dtype, _ROUGH):
-        raise BaseError(f"its logits differ by {error:.1e} from the model's own")
+        raise BaseError(
+            f"its logits differ by {error:.1e} from the model's own.", fix="Another way is tried."
+        )
 
 
 def packed(forward: Straight, rows: int, wanted: bool | None) -> float | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mien.schema import Message
-from mien.serve.refusals import Refusal
+from mien.serve.refusals import RefusedError
 
 _MOST_CHOICES = 16
 _MOST_PROMPTS = 32
@@ -28,7 +28,19 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
     "echo": (False,),
 }
-Stop = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _encodable(text: str) -> str:
+    """JSON can hold half of a character that is written in two; a tokenizer cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("not text: it has half a character (a lone surrogate)") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+Stop = Annotated[Text, Field(min_length=1, max_length=200)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
@@ -87,14 +99,13 @@ class Asking(BaseModel):
         """Say so where a reply would not be what was asked for.
 
         Raises:
-            Refusal: There is such a part.
+            RefusedError: There is such a part.
         """
+        neutral = _NEUTRAL | {"best_of": (self.n or 1,)}
         for name, value in (self.model_extra or {}).items():
-            if name in _NEUTRAL and value is not None and value not in _NEUTRAL[name]:
-                raise Refusal(400, f"`{name}` is not supported: leave it out.", "unsupported", param=name)
-        best = (self.model_extra or {}).get("best_of")
-        if best not in (None, self.n or 1):
-            raise Refusal(400, "`best_of` is not supported: ask for `n`.", "unsupported", param="best_of")
+            if name in neutral and value is not None and value not in neutral[name]:
+                message = f"`{name}` is not supported: leave it out."
+                raise RefusedError(400, message, "unsupported", param=name)
 
     @model_validator(mode="after")
     def _few_stops(self) -> Asking:
@@ -107,7 +118,7 @@ class TextPart(BaseModel):
     """A part of a turn; there are no others here."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class Turn(BaseModel):
@@ -116,7 +127,7 @@ class Turn(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Text | list[TextPart]
 
     @field_validator("content")
     @classmethod
@@ -174,7 +185,7 @@ Token = Annotated[int, Field(ge=0)]
 class CompletionRequest(Asking):
     """`POST /v1/completions`: text that is continued as it is, without turns."""
 
-    prompt: str | list[str] | list[Token] | list[list[Token]]
+    prompt: Text | list[Text] | list[Token] | list[list[Token]]
     logprobs: int | None = Field(default=None, ge=0, le=20)
 
     @property
@@ -185,11 +196,11 @@ class CompletionRequest(Asking):
     @field_validator("prompt")
     @classmethod
     def _not_empty(cls, prompt: Any) -> Any:
-        if not prompt or (isinstance(prompt[0], str | list) and not all(prompt)):
+        several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+        if not prompt or (several and not all(prompt)):
             raise ValueError("a prompt needs text")
-        if isinstance(prompt[0], list) or (isinstance(prompt, list) and isinstance(prompt[0], str)):
-            if len(prompt) > _MOST_PROMPTS:
-                raise ValueError(f"at most {_MOST_PROMPTS} prompts at once")
+        if several and len(prompt) > _MOST_PROMPTS:
+            raise ValueError(f"at most {_MOST_PROMPTS} prompts at once")
         return prompt
 
     def prompts(self) -> tuple[str | tuple[int, ...], ...]:

@@ -1,4 +1,4 @@
-"""What a client is told when it does not get what it asked for, in the shape that OpenAI's clients read."""
+"""What a client is told when it does not get what it asked for, in the shape of OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from mien.errors import AdapterError, BusyError, InputError, MienError, ModelErr
 _SHOWN = 5  # mistakes of one request that are told
 
 
-class Refusal(Exception):
+class TooLongError(InputError):
+    """Prompt and reply do not fit into the context."""
+
+
+class RefusedError(Exception):
     """An answer that is no reply.
 
     Args:
@@ -54,25 +58,29 @@ class Refusal(Exception):
         return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
 
 
-def refusal(error: MienError) -> Refusal:
+def refusal(error: MienError) -> RefusedError:
     """What an error of ours means to a client."""
     message = str(error)
     if isinstance(error, BusyError):
-        return Refusal(503, message, "overloaded", wait=error.wait or 1)
+        return RefusedError(503, message, "overloaded", wait=error.wait or 1)
+    if isinstance(error, TooLongError):
+        return RefusedError(400, message, "context_length_exceeded", param="messages")
     if isinstance(error, InputError):
-        return Refusal(400, message, "invalid_request")
+        return RefusedError(400, message, "invalid_request")
     if isinstance(error, AdapterError):  # its file was taken away or broken: not the client's doing
-        return Refusal(503, "This model's adapter cannot be used now.", "model_unavailable", wait=30)
+        return RefusedError(
+            503, "This model's adapter cannot be used now.", "model_unavailable", wait=30
+        )
     if isinstance(error, ModelError):
-        return Refusal(503, "The model does not answer now.", "model_unavailable", wait=5)
-    return Refusal(500, "The request failed.", "internal_error")
+        return RefusedError(503, "The model does not answer now.", "model_unavailable", wait=5)
+    return RefusedError(500, "The request failed.", "internal_error")
 
 
-def malformed(mistakes: Sequence[Mapping[str, Any]]) -> Refusal:
+def malformed(mistakes: Sequence[Mapping[str, Any]]) -> RefusedError:
     """Of a body that pydantic refused; what was sent is not repeated."""
     lines = [_line(mistake) for mistake in mistakes[:_SHOWN]]
     first = _where(mistakes[0]) if mistakes else None
-    return Refusal(422, "; ".join(lines) or "The request is malformed.", "malformed", param=first)
+    return RefusedError(422, "; ".join(lines) or "The request is malformed.", "malformed", param=first)
 
 
 def _line(mistake: Mapping[str, Any]) -> str:

@@ -80,8 +80,8 @@ class Shown:
 
     def _doubtful(self) -> int:
         """Characters at the end that may yet be part of a stop text, or of the white space there."""
-        space = len(self._held) - len(self._held.rstrip()) if self._strip else 0
-        return max([space, *(self._from(stop) for stop in self._stops)])
+        certain = self._held[: len(self._held) - max(map(self._from, self._stops), default=0)]
+        return len(self._held) - len(certain.rstrip() if self._strip else certain)
 
     def _from(self, stop: str) -> int:
         """Characters from where a stop text, whole or begun, may stand."""
