@@ -19,7 +19,7 @@ from mien.data import corpus
 from mien.data.corpus import Split, rows_of
 from mien.data.wording import bag_of_words
 from mien.evaluate import bare, gold, order
-from mien.evaluate.suites import voice
+from mien.evaluate.suites import held_out, voice
 from mien.schema import Example
 from mien.train import dose
 from mien.workspace import Workspace
@@ -74,5 +74,5 @@ def install(patch: pytest.MonkeyPatch, folder: Path) -> Seams:
     patch.setattr(order, "SAMPLING", SAMPLING)
     patch.setattr(dose, "_SAMPLING", SAMPLING)
     patch.setattr(voice, "SEEDS", SEEDS)
-    patch.setattr(voice, "rows_of", lambda split: rows_of(split)[:ASKED])
+    patch.setattr(held_out, "rows_of", lambda split: rows_of(split)[:ASKED])
     return seams

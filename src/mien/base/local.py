@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mien.base.decode import generate, stream
 from mien.base.model import Base
+from mien.base.talk import recent
 from mien.chat import Reply, Sampling
 from mien.schema import Message, digest
 
@@ -39,18 +40,18 @@ class LocalChat:
     def stream(self, messages: Sequence[Message]) -> Iterator[str]:
         """The next turn of the assistant, piece by piece."""
         self.seed += 1
-        recent = self._recent(messages, self.sampling.max_tokens)
+        kept = self._recent(messages, self.sampling.max_tokens)
         with self.base.adapters.use(self.adapter):
-            yield from stream(self.base, recent, self.sampling, seed=self.seed)
+            yield from stream(self.base, kept, self.sampling, seed=self.seed)
 
     def reply(self, messages: Sequence[Message], sampling: Sampling, *, seed: int) -> Reply:
         """The next turn of the assistant."""
-        recent = self._recent(messages, sampling.max_tokens)
+        kept = self._recent(messages, sampling.max_tokens)
         with self.base.adapters.use(self.adapter):
-            (ids,) = generate(self.base, [recent], sampling, seeds=[seed])
+            (ids,) = generate(self.base, [kept], sampling, seeds=[seed])
         return Reply(
             text=self.base.renderer.decode(ids),
-            prompt_tokens=len(self.base.renderer.prompt(recent)),
+            prompt_tokens=len(self.base.renderer.prompt(kept)),
             completion_tokens=len(ids),
             ended="length" if len(ids) == sampling.max_tokens else "stop",
         )
@@ -58,9 +59,4 @@ class LocalChat:
     def _recent(self, messages: Sequence[Message], longest: int) -> list[Message]:
         """The conversation without its oldest exchanges, where it outgrew the model's context."""
         opening = (Message(role="system", content=self.system_prompt),) if self.system_prompt else ()
-        kept = [*opening, *messages]
-        room = self.base.max_tokens - longest
-        first = 1 if kept[0].role == "system" else 0
-        while len(self.base.renderer.prompt(kept)) > room and len(kept) > first + 2:
-            del kept[first : first + 2]
-        return kept
+        return recent(self.base, [*opening, *messages], longest, exchanges=1)

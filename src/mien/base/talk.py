@@ -140,18 +140,21 @@ class _Turn(Batch):
         """Keep everybody."""
 
 
-def recent(base: Base, messages: Sequence[Message], longest: int) -> list[Message]:
+def recent(
+    base: Base, messages: Sequence[Message], longest: int, *, exchanges: int = _EXCHANGES
+) -> list[Message]:
     """The conversation without its oldest exchanges, where it outgrew the model's context.
 
     Args:
         base: Whose context it is.
         messages: A system message or none, then the two sides in turns, the user's last.
         longest: Room to leave for the reply, in tokens.
+        exchanges: How many to drop at a time.
     """
     first = 1 if messages[0].role == "system" else 0
     opening, rest = list(messages[:first]), list(messages[first:])
     while len(base.renderer.prompt([*opening, *rest])) > base.max_tokens - longest and len(rest) > 2:
-        del rest[: min(2 * _EXCHANGES, len(rest) - 1)]
+        del rest[: min(2 * exchanges, len(rest) - 1)]
     return [*opening, *rest]
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mien.base.model import Base
 from mien.data.teacher import Teacher
 from mien.errors import InputError
-from mien.evaluate.subject import ChatSubject, LocalSubject, RecordedSubject, Subject
+from mien.evaluate.subject import ChatSubject, LocalSubject, RecordedSubject, Subject, of_card
 from mien.persona.spec import Persona
 from mien.registry.attach import attach
 from mien.registry.cards import POLICIES, Card, adapter_folder, newest, newest_null
@@ -86,8 +86,7 @@ def lineup(
     def one(label: str, where: str) -> Subject:
         if card := cards.get(label):
             attach(base, card, adapter_folder(workspace, card))
-            prompt = told if card.under_prompt else None
-            return LocalSubject(label, base, card.run, card.adapter_hash, prompt)
+            return of_card(label, base, card, told)
         if where in (BASE, PROMPT):
             return LocalSubject(label, base, system_prompt=told if where == PROMPT else None)
         if where.endswith(".jsonl"):

@@ -70,7 +70,7 @@ class Setting:
             UnableError: It cannot answer one of them.
         """
         how = sampling or self.sampling
-        keys = [digest([subject.key, how.model_dump(), _plain(each)]) for each in asked]
+        keys = _keys([subject.key, how.model_dump()], asked)
 
         def make(places: list[int]) -> list[Said]:
             return subject.answer([asked[place] for place in places], how, progress=self.show.advance)
@@ -85,7 +85,7 @@ class Setting:
         """
         if not isinstance(subject, Likely):
             raise UnableError(f"{subject.name}: its likelihoods cannot be read.")
-        keys = [digest([subject.key, "logp", _plain(each)]) for each in asked]
+        keys = _keys([subject.key, "logp"], asked)
         rows = self.memo.fill(
             keys, lambda places: subject.logps([asked[p] for p in places], progress=self.show.advance)
         )
@@ -99,7 +99,7 @@ class Setting:
         """
         if not isinstance(subject, LocalSubject):
             raise UnableError(f"{subject.name}: how far it is from the base cannot be read.")
-        keys = [digest([subject.key, "kl", _plain(each)]) for each in asked]
+        keys = _keys([subject.key, "kl"], asked)
         rows = self.memo.fill(
             keys,
             lambda places: subject.divergences([asked[p] for p in places], progress=self.show.advance),
@@ -115,6 +115,11 @@ class Setting:
         if self.persona.name not in self.ear.labels:
             raise UnableError(f"the classifier has never heard the voice {self.persona.name!r}.")
         return np.asarray(self.ear.judge(texts)[:, self.ear.labels.index(self.persona.name)])
+
+
+def _keys(how: list[object], asked: Sequence[Asked | Options]) -> list[str]:
+    """Who is asked what and how, as digests; the subject's own key is made once for all."""
+    return [digest([*how, _plain(each)]) for each in asked]
 
 
 def _plain(each: Asked | Options) -> list[object]:

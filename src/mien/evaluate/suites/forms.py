@@ -28,6 +28,7 @@ from mien.evaluate.pages import pictures
 from mien.evaluate.pages.words import called, direction, ends, listed, show
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Asked, Subject
+from mien.evaluate.suites.held_out import rows_for
 from mien.evaluate.suites.voice import ECHO, system_prompt_of
 from mien.schema import Message, Score, Strict, conversation
 
@@ -112,7 +113,7 @@ def requests() -> tuple[Request, ...]:
 
 def chosen(setting: Setting) -> list[Request]:
     """What is asked: some of every form, and of the chat prompts that the voice suite asks as well."""
-    chat = setting.some(setting.some(rows_of("test"), quick=24), quick=_CHAT)
+    chat = setting.some(rows_for(setting), quick=_CHAT)
     asked = [Request(row.id, "chat", row.prompt) for row in chat]
     for form in LABELS:
         mine = [request for request in requests() if request.form == form]

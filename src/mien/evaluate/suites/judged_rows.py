@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mien.data.corpus import Parallel, rows_of
+from mien.data.corpus import Parallel
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Asked, Subject
+from mien.evaluate.suites import held_out
 from mien.schema import conversation
-
-_SHARED = 24  # rows of the quick size that other suites ask for as well
 
 
 def rows_for(setting: Setting, quick: int, full: int | None = None) -> list[Parallel]:
     """Test prompts, in the quick size some of those that are answered anyway."""
-    return setting.some(setting.some(rows_of("test"), _SHARED), quick, full)
+    return setting.some(held_out.rows_for(setting), quick, full)
 
 
 def replies_of(subject: Subject, setting: Setting, rows: Sequence[Parallel]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mien.data.corpus import VOICES, Parallel, rows_of
+from mien.data.corpus import VOICES, Parallel
 from mien.data.wording import REPEATED, distinct, echo, repetition
 from mien.errors import UnableError
 from mien.evaluate.classifier import METHOD
@@ -18,6 +18,7 @@ from mien.evaluate.finding import Finding, Meaning, Measure, Transcript
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Asked, Options, Said, Subject
 from mien.evaluate.suites import voice_figures
+from mien.evaluate.suites.held_out import rows_for
 from mien.persona.voice import DIMENSIONS, measure, measures_of
 from mien.schema import Message, Strict, conversation
 
@@ -139,7 +140,7 @@ def run(subject: Subject, setting: Setting) -> Finding:
     if setting.persona.name not in VOICES:
         why = f"the built-in corpus has no voice {setting.persona.name!r} to compare with"
         return Finding(suite=NAME, subject=subject.name, missing=(why,))
-    rows = setting.some(rows_of("test"), quick=24)
+    rows = rows_for(setting)
     seeds = SEEDS[:1] if setting.size == "quick" else SEEDS
     found = replies(subject, setting, rows, seeds)
     measures, missing = [*_measures(found, setting)], list[str]()
