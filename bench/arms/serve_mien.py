@@ -13,9 +13,9 @@ from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from mien.chat import Sampling
 from mien.data.corpus import corpus
+from mien.decode.request import Event, Request, Token
 from mien.schema import conversation
 from mien.serve.engine import Engine
-from mien.serve.request import Event, Request, Token
 
 _SHAKEN = 0.01
 

@@ -28,8 +28,9 @@ from mien.serve.server import Server
 from mien.serve.settings import Settings
 from mien.workspace import Workspace, write_json
 from tests import models
+from tests.decode.personas import with_personas
 from tests.registry.test_cards import FIELDS
-from tests.serve.serving import solo, with_personas
+from tests.serve.serving import solo
 
 SAMPLING = Sampling(max_tokens=8, temperature=0, repetition_penalty=1)
 # Runs as training leaves them: which of the base's adapters each one has, and when it was made.

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: personas, solo runs, and a hold on the engine's thread."""
+"""What the tests of the engine share: requests, solo runs, and a hold on the engine's thread."""
 
 from __future__ import annotations
 
@@ -9,33 +9,17 @@ from pathlib import Path
 import torch
 
 from mien.base.decode import continued
-from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from mien.chat import Sampling
+from mien.decode.request import End, Event, Request, Ticket, Token
 from mien.serve.engine import Engine
-from mien.serve.request import End, Event, Request, Ticket, Token
-from tests import models
+from tests.decode.personas import prompt
 
 GREEDY = Sampling(max_tokens=12, temperature=0, repetition_penalty=1)
-PERSONAS = ("captain", "poet", "clerk", "sage")
 
 
 def greedy(tokens: int) -> Sampling:
     return GREEDY.model_copy(update={"max_tokens": tokens})
-
-
-def with_personas(base: Base, size: float) -> Base:
-    """Adapters of ranks 3, 4, 5, 6; `size` is to make every reply another."""
-    for i, name in enumerate(PERSONAS):
-        base.adapters.create(name, LoraConfig(r=3 + i, alpha=8), seed=i)
-        models.shake(base.adapters, name, seed=i, size=size)
-    return base
-
-
-def prompt(length: int, seed: int = 0) -> tuple[int, ...]:
-    """Tokens that are no marks."""
-    draw = torch.Generator().manual_seed(1000 * seed + length)
-    return tuple(torch.randint(10, 280, (length,), generator=draw).tolist())
 
 
 def asked(ids: Sequence[int], adapter: str | None = None, tokens: int = 12, **more: object) -> Request:

@@ -11,23 +11,13 @@ import torch
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from mien.chat import Sampling
+from mien.decode.request import End, Request, Token
+from mien.decode.slots import BLOCK, Slots
 from mien.errors import AdapterError, BusyError, InputError, ModelError
 from mien.serve.engine import Engine
-from mien.serve.request import End, Request, Token
-from mien.serve.slots import BLOCK, Slots
 from tests import models
-from tests.serve.serving import (
-    PERSONAS,
-    Diary,
-    asked,
-    greedy,
-    held,
-    prompt,
-    saved,
-    solo,
-    solo_sampled,
-    unsaid,
-)
+from tests.decode.personas import PERSONAS, prompt
+from tests.serve.serving import Diary, asked, greedy, held, saved, solo, solo_sampled, unsaid
 
 VOICES = (None, *PERSONAS)
 

@@ -14,11 +14,12 @@ import torch
 
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
+from mien.decode.request import Event, Ticket, Token
 from mien.errors import AdapterError
 from mien.serve.engine import Engine
-from mien.serve.request import Event, Ticket, Token
 from tests import models
-from tests.serve.serving import PERSONAS, asked, prompt, saved, solo, unsaid
+from tests.decode.personas import PERSONAS, prompt
+from tests.serve.serving import asked, saved, solo, unsaid
 
 TOKENS = 10
 LENGTHS = (3, 9, 20, 45)

@@ -1,1 +1,1 @@
-"""One base, many personas at once: the engine that decodes a batch in which every row has its own."""
+"""One base, many personas at once: an engine that answers as requests come, and a gateway to it."""

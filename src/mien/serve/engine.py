@@ -23,13 +23,13 @@ from types import TracebackType
 import torch
 
 from mien.base.model import Base
+from mien.decode.batch import Batch, Counts
+from mien.decode.prepare import prepared
+from mien.decode.request import End, Listener, Request, Ticket
+from mien.decode.rows import Row
+from mien.decode.slots import Slots
+from mien.decode.stacked import Version
 from mien.errors import AdapterError, BusyError, InputError, ModelError
-from mien.serve.batch import Batch, Counts
-from mien.serve.prepare import prepared
-from mien.serve.request import End, Listener, Request, Ticket
-from mien.serve.rows import Row
-from mien.serve.slots import Slots
-from mien.serve.stacked import Version
 from mien.serve.waiting import Lines
 
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mien.base.render import Renderer
+from mien.decode.request import End, Event, Request, Ticket, Token
 from mien.errors import AdapterError, ModelError
 from mien.registry.attach import attach
 from mien.schema import Message
@@ -20,7 +21,6 @@ from mien.serve.backends import Ended, Piece, Said, Wanted
 from mien.serve.catalogue import Served
 from mien.serve.engine import Engine
 from mien.serve.refusals import TooLongError
-from mien.serve.request import End, Event, Request, Ticket, Token
 from mien.serve.speech import Detokenizer, Shown
 
 _LONG = 20_000  # characters that take so long to tokenize that the event loop should not wait for it

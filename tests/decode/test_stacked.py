@@ -8,9 +8,9 @@ from torch import Tensor
 
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
-from mien.serve.stacked import Bare, Evenly, InTurn, Stack, Unevenly, Version
+from mien.decode.stacked import Bare, Evenly, InTurn, Stack, Unevenly, Version
 from tests import models
-from tests.serve.serving import PERSONAS
+from tests.decode.personas import PERSONAS
 
 # Query, key and value share their input; a down projection stands alone.
 GROUPS = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from mien.base.model import Base
-from mien.serve.choose import Hand, Likely
-from mien.serve.passes import Part
-from mien.serve.request import End, Event, Ticket, Token
-from mien.serve.stacked import Version
+from mien.decode.choose import Hand, Likely
+from mien.decode.passes import Part
+from mien.decode.request import End, Event, Ticket, Token
+from mien.decode.stacked import Version
 
 _SPARE = 4  # tokens looked at beside those that may hold a stop text: a character may span some
 

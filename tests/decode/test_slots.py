@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mien.serve.slots import BLOCK, Prefixes, Shape, Slots
+from mien.decode.slots import BLOCK, Prefixes, Shape, Slots
 
 SHAPE = Shape(layers=2, heads=1, size=4)
 BLOCK_BYTES = 2 * 2 * BLOCK * 4 * 4  # layers, keys and values, tokens, size, bytes of a float

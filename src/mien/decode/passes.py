@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from mien.serve.slots import Slots
-from mien.serve.stacked import Mix, Stack, Version
+from mien.decode.slots import Slots
+from mien.decode.stacked import Mix, Stack, Version
 
 
 @dataclass(frozen=True)

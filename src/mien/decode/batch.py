@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from mien.decode.choose import Likely, choose, likely
+from mien.decode.forward import Forward
+from mien.decode.passes import Part, Pass
+from mien.decode.request import End, Event
+from mien.decode.rows import Row
+from mien.decode.slots import Prefixes, Slots
+from mien.decode.stacked import Stack, Version
 from mien.errors import ModelError
-from mien.serve.choose import Likely, choose, likely
-from mien.serve.forward import Forward
-from mien.serve.passes import Part, Pass
-from mien.serve.request import End, Event
-from mien.serve.rows import Row
-from mien.serve.slots import Prefixes, Slots
-from mien.serve.stacked import Stack, Version
 
 _ALONE = 4  # a chunk may be this many times longer while nobody is being answered
 _SPARSE = 2  # rows move together once this many times more slots are looked at than used

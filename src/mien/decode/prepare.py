@@ -15,11 +15,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
+from mien.decode.forward import PACKED_ROWS, Forward, Hooked, Product, Straight
+from mien.decode.passes import Part, Pass
+from mien.decode.slots import Shape, Slots
+from mien.decode.stacked import Bare, Stack, Version
 from mien.errors import BaseError, first_line
-from mien.serve.forward import PACKED_ROWS, Forward, Hooked, Product, Straight
-from mien.serve.passes import Part, Pass
-from mien.serve.slots import Shape, Slots
-from mien.serve.stacked import Bare, Stack, Version
 
 _WORTH_IT = 1.15  # for twice the memory
 _TOLERANCE = {torch.float32: 1e-4}

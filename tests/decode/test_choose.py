@@ -7,7 +7,7 @@ import math
 import torch
 
 from mien.chat import Sampling
-from mien.serve.choose import Hand, choose, likely
+from mien.decode.choose import Hand, choose, likely
 
 GREEDY = Sampling(temperature=0, repetition_penalty=1)
 SCORES = torch.tensor([1.0, 3.0, 2.0, -1.0])

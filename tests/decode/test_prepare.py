@@ -9,12 +9,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from mien.base.model import Base
+from mien.decode.forward import Forward, Hooked, Straight
+from mien.decode.passes import Part, Pass
+from mien.decode.prepare import packed, prepared, prove, shape_of
+from mien.decode.slots import Shape, Slots
+from mien.decode.stacked import Stack
 from mien.errors import BaseError
-from mien.serve.forward import Forward, Hooked, Straight
-from mien.serve.passes import Part, Pass
-from mien.serve.prepare import packed, prepared, prove, shape_of
-from mien.serve.slots import Shape, Slots
-from mien.serve.stacked import Stack
 from tests import models
 
 
@@ -117,7 +117,7 @@ def test_packed_weights_say_the_same_and_what_they_cost() -> None:
 def test_packing_that_gains_nothing_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = Straight(models.tiny_base())
     seconds = iter((1.0, 1.0, 2.0, 1.0))
-    monkeypatch.setattr("mien.serve.prepare._seconds", lambda *_: next(seconds))
+    monkeypatch.setattr("mien.decode.prepare._seconds", lambda *_: next(seconds))
     if packed(forward, 4, None) is None:
         pytest.skip("this torch has no packed products")
     assert not any(product.packed is not None for product in forward.products)

@@ -20,8 +20,8 @@ from transformers.activations import ACT2FN
 
 from mien.base.lora import LoraLinear
 from mien.base.model import Base
-from mien.serve.passes import Pass
-from mien.serve.stacked import Group
+from mien.decode.passes import Pass
+from mien.decode.stacked import Group
 
 SLOTTED = "mien_slots"
 PACKED_ROWS = range(3, 17)  # with fewer or more, the plain product is faster
