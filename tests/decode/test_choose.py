@@ -1,4 +1,4 @@
-"""Each row draws by its own rules; `test_engine.py` holds the arithmetic against `mien.base.decode`."""
+"""Each row draws by its own rules; how often it draws what is seen in `test_generate.py`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 `block_attention`: many sequences laid end to end, each attending to itself only. No padding is
 computed, so a batch of mixed lengths costs what its tokens cost. Sequences that begin alike may share
-that beginning: a block is a trunk and its branches.
+that beginning: a block is a trunk and its branches, and several blocks may go on from one before them.
 
 `token_nll`: negative log-likelihood at the positions that are learnt, and only there. The output head
 is applied in chunks; since it is frozen, the gradient of a chunk is known as soon as its
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from mien.base.flat import Block
+from mien.base.flat import Block, Span
 
 BLOCKS = "mien_blocks"
 _CHUNK_BYTES = 64 * 2**20
@@ -60,21 +60,33 @@ def block_attention(
     parts = zip(*(torch.split(each, lengths, dim=2) for each in (query, key, value)), strict=True)
     out = []
     for block, (q, k, v) in zip(blocks, parts, strict=True):
-        mask = _mask(block, sliding_window, q.device)
+        k, v = _after(block.after, key, k), _after(block.after, value, v)
+        shape = block._replace(after=Span(0, block.after.length))  # where it lies makes no other mask
+        mask = _mask(shape, sliding_window, q.device)
         out.append(scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=scaling))
     return torch.cat(out, dim=2).transpose(1, 2), None
 
 
+def _after(seen: Span, states: Tensor, own: Tensor) -> Tensor:
+    """The states of a block, with those before them that it goes on from."""
+    return torch.cat([states.narrow(2, *seen), own], dim=2) if seen.length else own
+
+
 @lru_cache(maxsize=64)  # the layers of one pass ask for the same few
 def _mask(block: Block, window: int | None, device: torch.device) -> Tensor | None:
-    """Which token (row) sees which (column), or None where plain causality says the same."""
-    if not block.branches and (window is None or block.length <= window):
+    """Which token of a block (row) sees which of what it goes on from and of the block (column).
+
+    None where plain causality says the same.
+    """
+    seen = block.after.length
+    if not seen and not block.branches and (window is None or block.length <= window):
         return None
-    member = torch.tensor([0] * block.trunk + _numbered(block.branches), device=device)
-    place = torch.tensor(_places(block), device=device)
+    whole = Block(seen + block.trunk, block.branches)
+    member = torch.tensor([0] * whole.trunk + _numbered(whole.branches), device=device)
+    place = torch.tensor(_places(whole), device=device)
     back = place[:, None] - place
     mine = (member == 0) | (member[:, None] == member)
-    return mine & (back >= 0) & (back < (window or block.length))
+    return (mine & (back >= 0) & (back < (window or whole.length)))[seen:]
 
 
 def _numbered(branches: Sequence[int]) -> list[int]:

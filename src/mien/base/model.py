@@ -32,6 +32,9 @@ class Base:
 
     Use `Base.load`; the constructor takes the parts, for tests that make their own.
 
+    Attributes:
+        way: Whatever the decoder has found out about the model; None until it has.
+
     Raises:
         BaseError: Its output is more than hidden states times a matrix, or it has no linear layers.
     """
@@ -43,6 +46,7 @@ class Base:
         self.renderer = Renderer(tokenizer)
         self.head = _plain_head(model)
         self.adapters = Adapters(model, self.head)
+        self.way: Any = None
 
     @classmethod
     def load(

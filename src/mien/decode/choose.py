@@ -1,7 +1,4 @@
-"""Which token comes next, for rows that each have their own settings and their own generator.
-
-The arithmetic is that of `mien.base.decode`, so that a seed gives the same reply here as there.
-"""
+"""Which token comes next, for rows that each have their own settings and their own generator."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mien.chat import Sampling
+from mien.decode.request import Matcher
 
 Likely = tuple[float, tuple[tuple[int, float], ...]]
 
@@ -18,12 +16,17 @@ Likely = tuple[float, tuple[tuple[int, float], ...]]
 class Hand:
     """What one row draws with.
 
+    Args:
+        sampling: How.
+        seed: Of its own generator.
+        matcher: Of its grammar, at the beginning; None: it may say anything.
+
     Attributes:
         said: The tokens of its reply so far.
     """
 
-    def __init__(self, sampling: Sampling, seed: int) -> None:
-        self.sampling = sampling
+    def __init__(self, sampling: Sampling, seed: int, matcher: Matcher | None = None) -> None:
+        self.sampling, self.matcher = sampling, matcher
         self.generator = torch.Generator().manual_seed(seed)
         self.said: list[int] = []
 
@@ -31,6 +34,22 @@ class Hand:
     def manner(self) -> tuple[float, int | None, float]:
         """Hands of one manner can draw together."""
         return self.sampling.temperature, self.sampling.top_k, self.sampling.top_p
+
+    @property
+    def finished(self) -> bool:
+        """Whether its grammar lets nothing follow."""
+        return self.matcher is not None and self.matcher.finished
+
+    def say(self, token: int) -> None:
+        """Go on with a token."""
+        self.said.append(token)
+        if self.matcher:
+            self.matcher.take(token)
+
+    def restrict(self, scores: Tensor) -> None:
+        """Rule out what its grammar does not allow, (vocabulary,), in place."""
+        if self.matcher:
+            scores.masked_fill_(~self.matcher.mask(), -torch.inf)
 
     def penalise(self, scores: Tensor) -> None:
         """Divide the scores of what was said, (vocabulary,), in place."""
@@ -46,6 +65,7 @@ def choose(scores: Tensor, hands: Sequence[Hand]) -> list[int]:
     """One token for each hand; `scores`, (hands, vocabulary) in float32, are changed."""
     for row, hand in zip(scores, hands, strict=True):
         hand.penalise(row)
+        hand.restrict(row)
     chosen = [0] * len(hands)
     for manner in dict.fromkeys(hand.manner for hand in hands):
         rows = [i for i, hand in enumerate(hands) if hand.manner == manner]

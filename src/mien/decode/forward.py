@@ -273,12 +273,26 @@ def _fuse(layers: Sequence[nn.Linear]) -> Product:
     if len(layers) == 1:
         return Product(layers[0].weight, layers[0].bias)
     weights: list[Tensor] = [layer.weight for layer in layers]
-    weight = torch.cat(weights)
-    parts = torch.split(weight, [each.shape[0] for each in weights])
-    for layer, part in zip(layers, parts, strict=True):
-        layer.weight.data = part
+    weight = _side_by_side(weights)
+    if weight is None:
+        weight = torch.cat(weights)
+        parts = torch.split(weight, [each.shape[0] for each in weights])
+        for layer, part in zip(layers, parts, strict=True):
+            layer.weight.data = part
     biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
     return Product(weight, torch.cat(biases) if biases else None)
+
+
+def _side_by_side(weights: Sequence[Tensor]) -> Tensor | None:
+    """All as one, if that is how they lie already, as when they have been fused before."""
+    first, rows = weights[0], sum(each.shape[0] for each in weights)
+    place = first.data_ptr()
+    for each in weights:
+        shares = each.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not shares or not each.is_contiguous() or each.data_ptr() != place:
+            return None
+        place += each.nbytes
+    return first.as_strided((rows, first.shape[1]), first.stride(), first.storage_offset())
 
 
 def _normed(norm: Any, x: Tensor) -> Tensor:

@@ -80,6 +80,18 @@ def prepared(base: Base, *, slots: int, pack: bool | None = None) -> tuple[Forwa
     )
 
 
+def way_through(base: Base) -> tuple[Forward, Shape]:
+    """A way for whoever decodes beside training on the base: found once, and without packed weights.
+
+    Raises:
+        BaseError: Not even transformers' own way gives the model's logits.
+    """
+    if base.way is None:
+        base.way = prepared(base, slots=1, pack=False)[:2]
+    way: tuple[Forward, Shape] = base.way
+    return way
+
+
 class _Probe:
     """Stands in for a pass, and looks at what a token leaves behind."""
 

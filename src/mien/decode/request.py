@@ -5,12 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
-from pydantic import Field
+from pydantic import Field, InstanceOf
+from torch import Tensor
 
 from mien.chat import Sampling
 from mien.schema import Strict
+
+
+class Matcher(Protocol):
+    """How far one reply has come in its grammar."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the reply is whole and nothing can follow."""
+        ...
+
+    def mask(self) -> Tensor:
+        """Which tokens may come next, (vocabulary,), bool, on the CPU; at least one may.
+
+        Where the reply may end, the tokens that end it are among them.
+
+        Raises:
+            MienError: That takes too much work to find out.
+        """
+        ...
+
+    def take(self, token: int) -> None:
+        """Go on with one of them.
+
+        Raises:
+            MienError: It is none of them.
+        """
+        ...
+
+
+@runtime_checkable
+class Grammar(Protocol):
+    """What a reply may look like. It never changes, and many replies may share it."""
+
+    def start(self) -> Matcher:
+        """One reply's way through it, from the beginning."""
+        ...
 
 
 class Request(Strict):
@@ -30,6 +67,9 @@ class Request(Strict):
     )
     logprobs: int | None = Field(
         default=None, ge=0, le=20, description="report this many likeliest tokens at each place"
+    )
+    grammar: InstanceOf[Grammar] | None = Field(
+        default=None, description="what the reply may look like; none: anything"
     )
 
 

@@ -32,7 +32,8 @@ class Row:
         request = ticket.request
         self.ticket, self.request, self.version = ticket, request, version
         self.digest = version.digest if version else None
-        self.hand = Hand(request.sampling, request.seed)
+        matcher = request.grammar.start() if request.grammar else None
+        self.hand = Hand(request.sampling, request.seed, matcher)
         self.ids = list(request.prompt)
         self.slot = -1
         self.held = self.reused = 0
@@ -64,12 +65,14 @@ class Row:
         if token in self._ends:
             return [self.ended(End("stop", len(self.hand.said), token=token))]
         self.ids.append(token)
-        self.hand.said.append(token)
+        self.hand.say(token)
         logprob, top = likely or (None, ())
         events: list[Event] = [Token(token, logprob, top)]
         said = len(self.hand.said)
         if stop := self._stop_text():
             events.append(self.ended(End("stop", said, stop=stop)))
+        elif self.hand.finished:
+            events.append(self.ended(End("stop", said)))
         elif said == self.request.sampling.max_tokens:
             events.append(self.ended(End("length", said)))
         return events

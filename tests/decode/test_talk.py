@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
-import torch
 
-from mien.base.decode import generate
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
-from mien.base.talk import Talk, recent
 from mien.chat import Sampling
+from mien.decode.generate import Decoder, generate
+from mien.decode.talk import Talk, recent
 from mien.schema import Message
 from tests import models
 
@@ -88,30 +87,20 @@ def _last(base: Base, talk: Talk, seeds: Sequence[int]) -> Talks:
     return [*turns(base, talk, seeds)][-1]
 
 
-def test_only_what_is_new_is_read(tiny_base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
-    forward = tiny_base.model.forward
-
-    def counted(**inputs: torch.Tensor) -> object:
-        read.append(inputs["input_ids"].shape[1])
-        return forward(**inputs)
-
+def test_only_what_is_new_is_read(tiny_base: Base) -> None:
+    decoder = Decoder(tiny_base, rows=1)
     one = Sampling(max_tokens=1, temperature=0)
-    talk, messages = Talk(tiny_base, one), [Message(role="user", content="the ship sails " * 6)]
-    monkeypatch.setattr(tiny_base.model, "forward", counted)
-    (reply,) = talk.replies([messages], seeds=[0])
-    messages += [Message(role="assistant", content=text(tiny_base, reply))]
-    messages += [Message(role="user", content="hi")]
-    talk.replies([messages], seeds=[0])
-    renderer = tiny_base.renderer
-    whole, before = renderer.prompt(messages), renderer.prompt(messages[:1])
-    assert read == [len(before), len(whole) - len(before)]
+    first, later = [7] * 50, [7] * 50 + [8] * 5
+    assert [len(step.said) for step in decoder.steps([(first, 0)], one)] == [1]
+    assert decoder.counts.read == 50
+    assert [len(step.said) for step in decoder.steps([(later, 0)], one)] == [1]
+    assert decoder.counts.reused == 48, "whole blocks of sixteen"
+    assert decoder.counts.read == 50 + 7
 
 
-def test_a_long_conversation_is_read_in_pieces(tiny_base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Talk(tiny_base, GREEDY).replies(opened(), seeds=range(4))
-    monkeypatch.setattr("mien.base.talk._TOKENS_AT_ONCE", 20)
-    assert Talk(tiny_base, GREEDY).replies(opened(), seeds=range(4)) == whole
+def test_conversations_that_outgrow_the_memory_are_read_anew(tiny_base: Base) -> None:
+    tight = Talk(tiny_base, WILD, prefix_bytes=1)
+    assert len([*turns(tiny_base, tight, range(4))]) == 4
 
 
 def test_an_adapter_in_force_counts(tiny_base: Base) -> None:

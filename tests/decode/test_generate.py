@@ -1,11 +1,9 @@
-"""Decoding: against transformers' own, and row by row whatever the batch."""
+"""Decoding many prompts: against transformers' own, and row by row whatever the batch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -13,10 +11,12 @@ from pydantic import ValidationError
 from scipy.stats import chi2
 from torch import Tensor
 
-from mien.base.decode import continued, generate, steps, stream
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from mien.chat import Sampling
+from mien.decode.generate import Asked, Decoder, Step, continued, generate, stream
+from mien.decode.passes import Pass
+from mien.decode.slots import BLOCK, Shape
 from mien.schema import Message, conversation
 from tests import models
 
@@ -111,50 +111,33 @@ def test_replies_are_cut_at_the_limit_and_progress_counts_all(tiny_base: Base) -
 
 
 def test_rows_that_ask_the_same_are_read_once_and_answered_as_if_each_were_alone(
-    tiny_base: Base, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Base,
 ) -> None:
     talks, seeds = [TALKS[1], TALKS[0], TALKS[1], TALKS[1]], [7, 8, 9, 7]
-    alone = [
+    prompts = [tiny_base.renderer.prompt(talk) for talk in talks]
+    decoder = Decoder(tiny_base, rows=4)
+    ours = replies_of(decoder.steps(list(zip(prompts, seeds, strict=True)), WILD), 4)
+    assert ours == [
         generate(tiny_base, [talk], WILD, seeds=[seed])[0]
         for talk, seed in zip(talks, seeds, strict=True)
     ]
-    read: list[int] = []
-    forward = tiny_base.model.forward
-
-    def counting(*args: Any, **inputs: Any) -> Any:
-        read.append(inputs["input_ids"].numel())
-        return forward(*args, **inputs)
-
-    monkeypatch.setattr(tiny_base.model, "forward", counting)
-    assert generate(tiny_base, talks, WILD, seeds=seeds) == alone
-    longest = len(tiny_base.renderer.prompt(TALKS[1]))
-    assert read[:2] == [2 * longest, 4]
+    long, short = len(prompts[0]), len(prompts[1])
+    assert decoder.counts.reused == 3 * (long // BLOCK) * BLOCK
+    assert decoder.counts.read == long + 3 * (long % BLOCK) + short
 
 
 @pytest.mark.parametrize("name", ["tiny_base", "tiny_gemma"])
-def test_a_beginning_that_all_rows_have_is_read_once_where_no_window_is_in_the_way(
-    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_beginning_that_all_rows_have_is_read_once(name: str, request: pytest.FixtureRequest) -> None:
     base = base_of(name, request)
     told = "the ship sails at dawn, and the wind is fair; how are you today"
     talks = [conversation(talk[-1].content, system=told) for talk in TALKS]
-    seeds = range(len(talks))
-    alone = generate(base, talks, WILD, seeds=seeds, batch=1)
-    read: list[tuple[int, ...]] = []
-    forward = base.model.forward
-
-    def counting(*args: Any, **inputs: Any) -> Any:
-        read.append(tuple(inputs["input_ids"].shape))
-        return forward(*args, **inputs)
-
-    monkeypatch.setattr(base.model, "forward", counting)
-    assert generate(base, talks, WILD, seeds=seeds) == alone
-    longest = max(len(base.renderer.prompt(talk)) for talk in talks)
-    if name == "tiny_gemma":  # one of its layers sees the last six tokens, and would count the gap
-        assert read[0] == (8, longest)
-    else:
-        (once, opening), (rows, rest) = read[:2]
-        assert (once, rows, opening + rest) == (1, 8, longest) and opening > len(told) / 4
+    alone = generate(base, talks, WILD, seeds=range(8), batch=1)
+    prompts = [base.renderer.prompt(talk) for talk in talks]
+    decoder = Decoder(base, rows=8)
+    assert replies_of(decoder.steps(list(zip(prompts, range(8), strict=True)), WILD), 8) == alone
+    shared = next(i for i, tokens in enumerate(zip(*prompts, strict=False)) if len(set(tokens)) > 1)
+    assert shared > BLOCK
+    assert decoder.counts.reused == 8 * (shared // BLOCK * BLOCK)
 
 
 def test_no_conversations_give_no_replies(tiny_base: Base) -> None:
@@ -164,26 +147,36 @@ def test_no_conversations_give_no_replies(tiny_base: Base) -> None:
 Script = Callable[[int, list[int]], Sequence[float]]
 
 
-def scripted(script: Script) -> Any:
-    """A base whose model says what the script says: (step, last tokens) -> logits for every row.
+class Scripted:
+    """A way through a model that says what a script says: (step, tokens read) -> every row's scores."""
 
-    The seam is the model's forward pass; renderer and tokenizer are real.
-    """
-    real, step = models.tiny_base(), iter(range(10**6))
+    name, groups = "scripted", ()
 
-    def forward(input_ids: Tensor, **_: Any) -> SimpleNamespace:
+    def __init__(self, script: Script) -> None:
+        self.script, self.step, self.read = script, iter(range(10**6)), list[int]()
+
+    def hidden(self, run: Pass) -> Tensor:
+        self.read = run.tokens.tolist()
+        return torch.zeros(len(run.tokens), 1)
+
+    def logits(self, hidden: Tensor) -> Tensor:
         row = torch.full((300,), -1e9)
-        scores = torch.tensor(script(next(step), input_ids[0].tolist()))
+        scores = torch.tensor(self.script(next(self.step), self.read))
         row[: len(scores)] = scores
-        return SimpleNamespace(logits=row.repeat(len(input_ids), 1, 1))
+        return row.repeat(len(hidden), 1)
 
-    forward.config = real.model.config  # type: ignore[attr-defined]
-    return SimpleNamespace(
-        model=forward, device=real.device, renderer=real.renderer, tokenizer=real.tokenizer
-    )
+    def close(self) -> None:
+        pass
 
 
-def saying(ids: Sequence[int]) -> Any:
+def scripted(script: Script) -> Base:
+    """A base with a script in the place of its model; renderer and tokenizer are real."""
+    base = models.tiny_base()
+    base.way = Scripted(script), Shape(layers=1, heads=1, size=1)
+    return base
+
+
+def saying(ids: Sequence[int]) -> Base:
     """A base that says these tokens and then stops."""
 
     def script(step: int, _: list[int]) -> list[float]:
@@ -193,8 +186,22 @@ def saying(ids: Sequence[int]) -> Any:
     return scripted(script)
 
 
-def reply_of(base: Any, sampling: Sampling, seed: int = 0) -> list[int]:
-    return [token for step in steps(base, [([5], seed)], sampling) for _, token in step]
+def steps(
+    base: Base, rows: Sequence[Asked], sampling: Sampling, *, with_stop: bool = False
+) -> Iterator[Step]:
+    return Decoder(base, rows=len(rows)).steps(rows, sampling, with_stop=with_stop)
+
+
+def replies_of(steps: Iterator[Step], rows: int) -> list[list[int]]:
+    replies: list[list[int]] = [[] for _ in range(rows)]
+    for step in steps:
+        for row, token in step.said:
+            replies[row].append(token)
+    return replies
+
+
+def reply_of(base: Base, sampling: Sampling) -> list[int]:
+    return replies_of(steps(base, [([5], 0)], sampling), 1)[0]
 
 
 @pytest.mark.parametrize("stop", [0, 2])
@@ -209,7 +216,7 @@ def test_a_reply_may_be_empty() -> None:
 @pytest.mark.parametrize("stop", [0, 2])
 def test_the_token_that_ends_a_reply_is_told_where_it_is_asked_for(stop: int) -> None:
     found = list(steps(saying([7, 8, stop, 9]), [([5], 0)], GREEDY, with_stop=True))
-    assert found == [[(0, 7)], [(0, 8)], [(0, stop)]]
+    assert found == [([(0, 7)], []), ([(0, 8)], []), ([(0, stop)], [0])]
 
 
 def test_a_reply_that_is_cut_has_no_token_that_ends_it() -> None:
@@ -251,7 +258,7 @@ def frequencies(scores: Sequence[float], sampling: Sampling, draws: int = 4000) 
     base = scripted(lambda *_: [-1e9] * 10 + list(scores))
     rows = [([5], seed) for seed in range(draws)]
     (step,) = list(steps(base, rows, sampling.model_copy(update={"max_tokens": 1})))
-    tokens = [token - 10 for _, token in step]
+    tokens = [token - 10 for _, token in step.said]
     return [tokens.count(place) / draws for place in range(len(scores))]
 
 
@@ -294,8 +301,8 @@ def test_all_of_a_models_distribution_is_drawn_from_by_its_softmax(tiny_base: Ba
     prompt, draws = tiny_base.renderer.prompt(TALKS[1]), 6000
     sampling = drawn(top_k=None).model_copy(update={"max_tokens": 1})
     rows = [(prompt, seed) for seed in range(draws)]
-    ((*step,),) = steps(tiny_base, rows, sampling, with_stop=True)
-    seen = torch.bincount(torch.tensor([token for _, token in step]), minlength=300).double()
+    (step,) = [each for each in steps(tiny_base, rows, sampling, with_stop=True) if each.said]
+    seen = torch.bincount(torch.tensor([token for _, token in step.said]), minlength=300).double()
     logits = tiny_base.model(input_ids=torch.tensor([prompt])).logits[0, -1]
     wanted = draws * logits.double().softmax(-1)
     rare = wanted < 5  # all together one cell, as the chi-squared approximation asks
@@ -323,7 +330,7 @@ def test_the_repetition_penalty_divides_what_is_positive_and_multiplies_what_is_
 def test_the_repetition_penalty_leaves_the_prompt_alone() -> None:
     base = scripted(lambda *_: [-1e9] * 10 + [2.2, 2.0])
     sampling = GREEDY.model_copy(update={"repetition_penalty": 5, "max_tokens": 1})
-    assert [token for step in steps(base, [([10, 10], 0)], sampling) for _, token in step] == [10]
+    assert replies_of(steps(base, [([10, 10], 0)], sampling), 1) == [[10]]
 
 
 @pytest.mark.parametrize(

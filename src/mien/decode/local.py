@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mien.base.decode import generate, stream
 from mien.base.model import Base
-from mien.base.talk import recent
 from mien.chat import Reply, Sampling
+from mien.decode.generate import generate, stream
+from mien.decode.talk import recent
 from mien.schema import Message, digest
 
 
