@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -40,6 +41,18 @@ def test_several_runs_make_one_page_among_the_reports(runs: Path, workspace: Wor
     assert "C init_kl_coef" not in Page(page.read_text()).text
     assert run("leash", *names).exit_code == 0
     assert len(list(workspace.reports.iterdir())) == 1
+
+
+def test_the_curves_of_several_runs_as_a_picture(runs: Path, tmp_path: Path) -> None:
+    for place, coefficient in enumerate((0.0, 0.05)):
+        put(runs, f"witty-ppo-{place}", init_kl_coef=coefficient)
+    picture = tmp_path / "leash.svg"
+    result = run("leash", "witty-ppo-0", "witty-ppo-1", "--picture", str(picture))
+    assert result.exit_code == 0, result.output
+    root = ElementTree.fromstring(picture.read_text(encoding="utf-8"))
+    words = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"A init_kl_coef 0", "B init_kl_coef 0.05", "Gold: what it is worth"} <= set(words)
+    assert len(root.findall(".//{http://www.w3.org/2000/svg}polyline")) == 4
 
 
 def test_a_run_under_way_is_found_by_its_name_and_says_so(runs: Path, tmp_path: Path) -> None:

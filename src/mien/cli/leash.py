@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,13 @@ _STYLES = {"good": "green", "partial": "yellow", "failed": "bold red", "unknown"
     type=click.Path(dir_okay=False, path_type=Path),
     help="The page; by default in the run's folder, or for several in the workspace's reports.",
 )
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write gold score and proxy against the distance as an SVG file, too.",
+)
 @json_option
-def leash(names: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def leash(names: tuple[str, ...], out: Path | None, picture: Path | None, as_json: bool) -> None:
     """Show how far runs on preferences went, and what it was worth.
 
     RUN is the name of a run of dpo or ppo, finished or under way, or a persona's for its newest. The
@@ -47,6 +53,9 @@ def leash(names: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     page = out or _page(workspace, folders)
     with disk_errors(page.absolute().parent, "a few MB"):
         write_atomic(page, render(runs))
+    if picture:
+        with disk_errors(picture.absolute().parent, "a few MB"):
+            write_atomic(picture, _sheet(runs))
     called = labels(runs)
     if as_json:
         shown = [_as_json(run, label) for run, label in zip(runs, called, strict=True)]
@@ -71,6 +80,19 @@ def _page(workspace: Workspace, folders: list[Path]) -> Path:
     if len(folders) == 1:
         return folders[0] / PAGE
     return workspace.reports / f"leash-{digest([each.name for each in folders])[:8]}" / PAGE
+
+
+def _sheet(runs: Sequence[Run]) -> str:
+    from mien.evaluate.figure import Figure
+    from mien.evaluate.pages.sheet import sheet
+    from mien.train.leash_page import curves, together
+    from mien.train.leash_pictures import key
+
+    shown = together(runs)
+    figures = [Figure(each.label, each.picture, each.note) for each in curves(shown)]
+    marks = [(each.mark, each.colour) for each in shown]
+    whose = [Figure("", key(marks), wide=True)] if len(runs) > 1 else []
+    return sheet("How far, and what it was worth", [*whose, *figures])
 
 
 def _as_json(run: Run, label: str) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from mien.base.decode import continued
 from mien.base.model import Base
 from mien.chat import Sampling
+from mien.decode.generate import continued
 from mien.schema import Strict
 from mien.train.data import Prompt
 from mien.train.leash import Gold

@@ -19,12 +19,12 @@ import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 
-from mien.base.decode import continued
 from mien.base.flat import Flat, Tree, batches
 from mien.base.maths import token_kl
 from mien.base.model import Base
 from mien.chat import Sampling
 from mien.data.wording import repetition, words
+from mien.decode.generate import continued
 from mien.schema import Strict
 from mien.stats import difference_by_prompt
 from mien.train import recipe as recipes

@@ -205,12 +205,17 @@ class Shown(NamedTuple):
         return f"{self.letter} {self.label}".strip()
 
 
-def render(runs: Sequence[Run]) -> str:
-    """The runs as one HTML page that loads nothing from anywhere."""
-    shown = [
+def together(runs: Sequence[Run]) -> list[Shown]:
+    """The runs with a colour each, and with a letter each where there are several."""
+    return [
         Shown(run, label, chr(ord("A") + place) if len(runs) > 1 else "", PAINTS[place % len(PAINTS)])
         for place, (run, label) in enumerate(zip(runs, labels(runs), strict=True))
     ]
+
+
+def render(runs: Sequence[Run]) -> str:
+    """The runs as one HTML page that loads nothing from anywhere."""
+    shown = together(runs)
     differing = list(differences(runs)[0])
     return page.render(
         "mien.train",

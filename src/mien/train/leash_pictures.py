@@ -94,6 +94,15 @@ def course(title: str, tracks: Sequence[Track], steps: float) -> str:
     return svg.picture(title, (330, 182), [*parts, _labels(lasts)])
 
 
+def key(marks: Sequence[tuple[str, str]]) -> str:
+    """One line that says which run is which: (mark, colour) of each."""
+    parts, across = [], 0.0
+    for mark, colour in marks:
+        parts.append(svg.text(mark, across, 13, fill=colour, font_weight=600))
+        across += 6.6 * len(mark) + 26
+    return svg.picture("Which run is which", (760, 18), parts)
+
+
 def running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Each value as the mean of a tenth of all values around it; fewer at both ends."""
     half = len(points) // 20

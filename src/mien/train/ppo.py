@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from mien.base.decode import continued
 from mien.base.flat import Flat, Tree, batches
 from mien.base.maths import token_nll_entropy
 from mien.base.model import Base
 from mien.chat import Sampling
+from mien.decode.generate import continued
 from mien.train.advantage import (
     Price,
     gae,
