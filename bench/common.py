@@ -19,10 +19,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 from rich.console import Console
@@ -32,6 +33,10 @@ from rich.progress import TimeRemainingColumn as Remaining
 from mien.base.machine import probe
 from mien.workspace import home, read_json, write_json
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Sizes = TypeVar("Sizes", bound="DataclassInstance")
 BENCH = Path(__file__).resolve().parent
 RESULTS = BENCH / "results"
 console = Console(stderr=True)
@@ -248,16 +253,24 @@ def _memory_gb() -> int:
 
 def sources(*scripts: str) -> str:
     """Hash of the bench's own code, so that a result says what made it."""
-    paths = [BENCH / "common.py", *(BENCH / script for script in scripts)]
+    paths = [BENCH / script for script in ("common.py", "arms/report.py", *scripts)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
 
 
-def parser(about: str) -> argparse.ArgumentParser:
-    """The options every bench has."""
+def parser(about: str, *sizes: str) -> argparse.ArgumentParser:
+    """The options every bench has, and those of its own sizes."""
     options = argparse.ArgumentParser(description=about)
     options.add_argument("--quick", action="store_true", help="a small run, within five minutes")
     options.add_argument("--json", type=Path, metavar="OUT", help="where the result is written")
+    for name in sizes:
+        options.add_argument(f"--{name}", type=int)
     return options
+
+
+def sized(given: argparse.Namespace, full: Sizes, quick: Sizes) -> Sizes:
+    """The sizes of a full or a quick run, but for those that the command line names."""
+    named = {each.name: getattr(given, each.name, None) for each in fields(full)}
+    return replace(quick if given.quick else full, **{k: v for k, v in named.items() if v})
 
 
 def keep(result: Figures, *, json_path: Path | None, quick: bool) -> Path | None:
@@ -283,18 +296,38 @@ def conduct(
         measure: The whole bench, given the peer's Python.
         show: Prints a result.
     """
-    try:
-        python = peer.python()
-    except PeerError as error:
-        console.print(
-            f"{peer.name} is absent and could not be installed, so nothing is compared: {error}"
-        )
-        absent = {"name": name, "device": device(), "peer": None, "absent": str(error)}
-        keep(absent, json_path=given.json, quick=True)
+    pythons, absent = at_hand({peer.name: peer.python})
+    if absent:
+        console.print("so nothing is compared")
+        result = {"name": name, "device": device(), "peer": None, "absent": absent[peer.name]}
+        keep(result, json_path=given.json, quick=True)
         return
-    console.print(f"each arm in turn, {threads()} threads, the peer in {peer.folder}")
+    see_through(given, partial(measure, pythons[peer.name]), show)
+
+
+def at_hand(peers: Mapping[str, Callable[[], Path]]) -> tuple[dict[str, Path], dict[str, str]]:
+    """The Pythons of the peers that can be had, and why the others cannot, which is also said.
+
+    Args:
+        peers: What gives the Python of each, or raises `PeerError`.
+    """
+    pythons, absent = dict[str, Path](), dict[str, str]()
+    for name, python in peers.items():
+        try:
+            pythons[name] = python()
+        except PeerError as error:
+            absent[name] = str(error)
+            console.print(f"{name} is absent and could not be installed: {error}")
+    return pythons, absent
+
+
+def see_through(
+    given: argparse.Namespace, measure: Callable[[], Figures], show: Callable[[Figures], None]
+) -> None:
+    """Measure, show, keep."""
+    console.print(f"each arm in turn, {threads()} threads, peers in {home() / 'peers'}")
     try:
-        found = measure(python)
+        found = measure()
     except ArmError as error:
         raise SystemExit(f"stopped: {error}") from error
     path = keep(found, json_path=given.json, quick=given.quick)

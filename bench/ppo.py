@@ -11,7 +11,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from common import (
     means,
     parser,
     run_arm,
+    sized,
     sources,
     times_better,
 )
@@ -213,17 +214,13 @@ def show(found: Figures) -> None:
 
 def options() -> argparse.Namespace:
     """What the command line says."""
-    known = parser("PPO on one base against the last PPOTrainer of TRL.")
-    for name in ("steps", "rollouts", "tokens", "cycles"):
-        known.add_argument(f"--{name}", type=int)
-    return known.parse_args()
+    about = "PPO on one base against the last PPOTrainer of TRL."
+    return parser(about, "steps", "rollouts", "tokens", "cycles").parse_args()
 
 
 def scale_of(given: argparse.Namespace) -> Scale:
     """The scale that the options ask for."""
-    names = ("steps", "rollouts", "tokens", "cycles")
-    named = {name: value for name in names if (value := getattr(given, name))}
-    return replace(QUICK if given.quick else Scale(), **named)
+    return sized(given, Scale(), QUICK)
 
 
 def main() -> None:

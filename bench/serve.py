@@ -1,6 +1,7 @@
-"""Eight personas from one base, against PEFT's `adapter_names` and against one persona merged.
+"""Eight personas from one base: our engine beside PEFT, transformers, llama.cpp and vLLM; and what our
+gateway costs, a switch of persona, and a load while others speak.
 
-    python bench/serve.py [--quick] [--json OUT] [--tokens N] [--cycles N]
+    python bench/serve.py [--quick] [--json OUT] [--tokens N] [--requests N] [--cycles N]
 
 `bench/README.md` says what is measured and how to read it.
 """
@@ -10,191 +11,193 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from common import (
+    ArmError,
     Figures,
     Peer,
-    conduct,
+    at_hand,
     console,
     device,
     in_turn,
     machine,
     parser,
     run_arm,
+    see_through,
+    sized,
     sources,
-    times_better,
 )
 from mien.base.fetch import pull
+from mien.base.machine import probe
+from serve_figures import (
+    GATEWAY,
+    LLAMA_F32,
+    LLAMA_Q8,
+    MERGED,
+    MIXED,
+    OURS,
+    VLLM_BF16,
+    VLLM_F32,
+    show,
+    summary,
+)
+from vllm_cpu import VLLM
+from vllm_cpu import python as vllm_python
 
 PEFT = Peer("peft-0.21", ("torch==2.13.0", "peft==0.21.2", "transformers"))
-OURS, MIXED, MERGED = "mien", "PEFT adapter_names", "transformers, merged"
-EIGHT, ONE, ALONE = "eight", "one", "alone"
-MEANINGS = {EIGHT: "8 rows, 8 personas", ONE: "8 rows, 1 persona", ALONE: "1 row"}
-RATE, CPU_RATE = "tokens_per_second", "tokens_per_cpu_second"
+LLAMA = Peer("llama-cpp-0.3", ("llama-cpp-python==0.3.36",))
+PEERS = {PEFT.name: PEFT.python, LLAMA.name: LLAMA.python, VLLM.name: vllm_python}
 ROWS = 8
-# What is held against what: the setting and the arm of either side.
-COMPARED = {
-    "eight personas, against one by the same engine": ((OURS, EIGHT), (OURS, ONE)),
-    "eight personas, against PEFT": ((OURS, EIGHT), (MIXED, EIGHT)),
-    "one persona, 8 rows, against transformers": ((OURS, ONE), (MERGED, ONE)),
-    "one persona alone, against transformers": ((OURS, ALONE), (MERGED, ALONE)),
+_CODE = ("serve.py", "serve_figures.py", "vllm_cpu.py", "arms/decoding.py", "arms/measured.py")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to answer.
+
+    Args:
+        script: In `arms/`.
+        job: What it is told beside what all are told.
+        peer: Whose environment it needs; none: ours.
+    """
+
+    script: str
+    job: Mapping[str, str] = field(default_factory=dict)
+    peer: str | None = None
+
+
+ARMS = {
+    OURS: Arm("serve_mien.py", {"do": "answer"}),
+    MIXED: Arm("serve_peft.py", {"do": "mixed"}, PEFT.name),
+    MERGED: Arm("serve_peft.py", {"do": "merged"}, PEFT.name),
+    LLAMA_F32: Arm("serve_llama.py", {"kind": "f32"}, LLAMA.name),
+    LLAMA_Q8: Arm("serve_llama.py", {"kind": "q8_0"}, LLAMA.name),
+    VLLM_F32: Arm("serve_vllm.py", {"dtype": "float32"}, VLLM.name),
+    VLLM_BF16: Arm("serve_vllm.py", {"dtype": "bfloat16"}, VLLM.name),
+    GATEWAY: Arm("serve_gateway.py"),
 }
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is run."""
+    """How much is run.
+
+    Attributes:
+        tokens: Of a reply, where decoding is measured.
+        requests: Of one token each, for the gateway and for switches.
+        long: Tokens of the gateway's longer replies.
+        long_requests: How many of those.
+    """
 
     tokens: int = 96
+    requests: int = 100
+    long: int = 64
+    long_requests: int = 12
     cycles: int = 3
 
 
-QUICK = Scale(tokens=24, cycles=1)
+QUICK = Scale(tokens=24, requests=24, long_requests=3, cycles=1)
 
 
 class Bench:
     """One run of the bench, in a scratch folder.
 
     Args:
-        python: PEFT's interpreter.
+        pythons: Interpreters of the peers, by name.
+        absent: Why others cannot be had; arms that fail come to it.
     """
 
-    def __init__(self, scale: Scale, scratch: Path, python: Path) -> None:
-        self.scale, self.python = scale, python
-        self.shared: dict[str, Any] = {"tokens": scale.tokens, "out": str(scratch)}
+    def __init__(
+        self, scale: Scale, scratch: Path, pythons: Mapping[str, Path], absent: dict[str, str]
+    ) -> None:
+        self.scale, self.pythons, self.absent = scale, pythons, absent
+        # Where bfloat16 crashes, the processor advertises instructions that the machine does not allow.
+        usable = probe().bfloat16 is not None
+        self.shared: dict[str, Any] = {**asdict(scale), "out": str(scratch), "matrix_units": usable}
 
     def prepare(self) -> None:
         """Adapters and prompts."""
-        self.shared |= run_arm(
-            sys.executable, "serve_mien.py", {**self.shared, "do": "prepare", "rows": ROWS}
-        )
+        self.shared |= self.ours("serve_mien.py", do="prepare", rows=ROWS)
+        if LLAMA.name in self.pythons:
+            kinds = [arm.job["kind"] for arm in ARMS.values() if arm.peer == LLAMA.name]
+            self.shared |= self.ours("serve_gguf.py", kinds=kinds)
 
-    def arms(self) -> dict[str, Any]:
-        """Each arm, ready to be run."""
+    def ours(self, script: str, **job: Any) -> Figures:
+        """One of our own scripts."""
+        return run_arm(sys.executable, script, {**self.shared, **job})
+
+    def arms(self) -> dict[str, Callable[[], Figures]]:
+        """Each arm whose environment is there, ready to be run."""
+        found = {None: Path(sys.executable), **self.pythons}
         return {
-            OURS: partial(run_arm, sys.executable, "serve_mien.py", {**self.shared, "do": "answer"}),
-            MIXED: partial(run_arm, self.python, "serve_peft.py", {**self.shared, "do": "mixed"}),
-            MERGED: partial(run_arm, self.python, "serve_peft.py", {**self.shared, "do": "merged"}),
+            name: partial(self.run, name, arm, found[arm.peer])
+            for name, arm in ARMS.items()
+            if arm.peer in found
         }
 
+    def run(self, name: str, arm: Arm, python: Path) -> Figures:
+        """An arm; one of a peer's that fails is absent from then on."""
+        if name in self.absent:
+            return {}
+        try:
+            return run_arm(python, arm.script, {**self.shared, **arm.job})
+        except ArmError as error:
+            if arm.peer is None:
+                raise
+            console.print(f"{name} is absent: {error}")
+            self.absent[name] = str(error)
+            return {}
 
-def measure(scale: Scale, python: Path) -> Figures:
+
+def measure(scale: Scale, pythons: Mapping[str, Path], absent: dict[str, str]) -> Figures:
     """The whole bench."""
     with tempfile.TemporaryDirectory(prefix="mien-serve-") as scratch:
-        bench = Bench(scale, Path(scratch), python)
+        bench = Bench(scale, Path(scratch), pythons, absent)
         before = machine()
         bench.prepare()
         runs = in_turn(bench.arms(), scale.cycles)
-        return result(bench.shared, runs, scale) | {"machine": before}
+        return result(bench, {name: runs[name] for name in runs if name not in absent}, before)
 
 
-def result(shared: Mapping[str, Any], runs: Mapping[str, list[Figures]], scale: Scale) -> Figures:
+def result(bench: Bench, runs: Mapping[str, list[Figures]], before: Figures) -> Figures:
     """The contract's keys, and the details."""
-    same = equality(runs)
-    return {
+    scripts = sorted({f"arms/{arm.script}" for arm in ARMS.values()})
+    about = {
         "name": "serve",
         "device": device(),
-        "ours": rates(runs[OURS]),
-        "peer": {name: rates(runs[name]) for name in (MIXED, MERGED)},
-        "ratios": ratios(runs),
-        "equal": all(each["replies_equal"] == each["replies"] for each in same.values()),
-        "n": scale.cycles,
-        "equality": same,
-        "tokens": scale.tokens,
+        "n": bench.scale.cycles,
+        "absent": bench.absent,
+        "scale": asdict(bench.scale),
         "rows": ROWS,
-        "base_sha256": shared["base_sha256"],
-        "runs": {name: [without_replies(run) for run in series] for name, series in runs.items()},
-        "code": sources("serve.py", "arms/measured.py", "arms/serve_mien.py", "arms/serve_peft.py"),
+        "base_sha256": bench.shared["base_sha256"],
+        "machine": before,
+        "code": sources(*_CODE, *scripts, "arms/serve_client.py", "arms/serve_gguf.py"),
     }
-
-
-def rates(series: Sequence[Figures]) -> Figures:
-    """Mean tokens a second of each setting that an arm was run in."""
-    settings = [key for key in MEANINGS if key in series[0]]
-    return {key: round(sum(run[key][RATE] for run in series) / len(series), 2) for key in settings}
-
-
-def ratios(runs: Mapping[str, list[Figures]]) -> dict[str, float]:
-    """How many times better, by the clock and by processor time."""
-    found = {}
-    for name, ((arm, setting), (other, its)) in COMPARED.items():
-        for title, key in ((name, RATE), (f"{name} (CPU time)", CPU_RATE)):
-            both = [run[setting][key] for run in runs[arm]], [run[its][key] for run in runs[other]]
-            found[title] = times_better(*both, more_is_better=True)
-    return found
-
-
-def equality(runs: Mapping[str, list[Figures]]) -> dict[str, Figures]:
-    """Where both sides were asked the same: how many greedy replies agree, and where others part."""
-    found = {}
-    for name, ((arm, setting), (other, its)) in COMPARED.items():
-        if setting == its:
-            ours, theirs = runs[arm][0][setting]["replies"], runs[other][0][its]["replies"]
-            apart = [first_difference(a, b) for a, b in zip(ours, theirs, strict=True)]
-            differing = [at for at in apart if at is not None]
-            found[name] = {
-                "replies": len(apart),
-                "replies_equal": len(apart) - len(differing),
-                "first_differences": differing,
-            }
-    return found
-
-
-def first_difference(ours: Sequence[int], theirs: Sequence[int]) -> int | None:
-    """The first place where two replies differ."""
-    pairs = enumerate(zip(ours, theirs, strict=True))
-    return next((i for i, (a, b) in pairs if a != b), None)
-
-
-def without_replies(run: Figures) -> Figures:
-    """A run as it is kept."""
-    return {
-        key: {k: v for k, v in value.items() if k != "replies"} if key in MEANINGS else value
-        for key, value in run.items()
-    }
-
-
-def show(found: Figures) -> None:
-    """The result as a table."""
-    title = f"Decoding on {found['device']}, tokens/s, {found['tokens']} tokens, {found['n']} cycle(s)"
-    table = Table(title=title)
-    table.add_column("")
-    for meaning in MEANINGS.values():
-        table.add_column(meaning, justify="right")
-    for name, figures in {OURS: found["ours"], **found["peer"]}.items():
-        table.add_row(name, *(f"{figures[key]:.4g}" if key in figures else "" for key in MEANINGS))
-    console.print(table)
-    for name, ratio in found["ratios"].items():
-        console.print(f"{ratio:6.2f}  {name}")
-    console.print(f"equal: {found['equality']}")
+    return about | summary(runs)
 
 
 def options() -> argparse.Namespace:
     """What the command line says."""
-    known = parser("Eight personas from one base against PEFT's adapter_names.")
-    for name in ("tokens", "cycles"):
-        known.add_argument(f"--{name}", type=int)
-    return known.parse_args()
+    about = "Eight personas from one base, side by side."
+    return parser(about, "tokens", "requests", "cycles").parse_args()
 
 
 def scale_of(given: argparse.Namespace) -> Scale:
     """The scale that the options ask for."""
-    named = {name: value for name in ("tokens", "cycles") if (value := getattr(given, name))}
-    return replace(QUICK if given.quick else Scale(), **named)
+    return sized(given, Scale(), QUICK)
 
 
 def main() -> None:
     """Run, show, keep."""
     given = options()
     pull(report=console.print)
-    conduct("serve", PEFT, given, partial(measure, scale_of(given)), show)
+    pythons, absent = at_hand(PEERS)
+    see_through(given, partial(measure, scale_of(given), pythons, absent), show)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from mien.data import corpus
 from mien.data.corpus import Split, rows_of
 from mien.data.wording import bag_of_words
 from mien.evaluate import bare, gold, order
-from mien.evaluate.suites import held_out, voice
+from mien.evaluate.suites import held_out
+from mien.evaluate.suites.voice import suite as voice
 from mien.schema import Example
 from mien.train import dose
 from mien.workspace import Workspace
@@ -71,6 +72,7 @@ def install(patch: pytest.MonkeyPatch, folder: Path) -> Seams:
     patch.setattr(model, "probe", lambda: machine)
     patch.setattr(gold, "SAMPLING", SAMPLING)
     patch.setattr(bare, "BARE_PROMPTS", 4)
+    patch.setattr(bare, "told_apart", lambda _: ())
     patch.setattr(order, "SAMPLING", SAMPLING)
     patch.setattr(dose, "_SAMPLING", SAMPLING)
     patch.setattr(voice, "SEEDS", SEEDS)

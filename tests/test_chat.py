@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mien.base.decode import generate
-from mien.base.local import LocalChat
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from mien.chat import ChatModel, Reply, Sampling, ScriptedModel
+from mien.decode.generate import generate
+from mien.decode.local import LocalChat
 from mien.errors import MienError
 from mien.schema import Message, conversation
 from tests import models

@@ -1,19 +1,17 @@
-"""What every arm measures of itself, the same way in every environment, mien or not."""
+"""What every arm that trains measures of itself, the same way in every environment, mien or not."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from report import peak_memory_mb, receive, send, versions
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-_SHOWN = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "mien")
+__all__ = ["Clock", "Stopwatch", "peak_memory_mb", "receive", "send", "shake", "versions"]
 
 
 class Clock(TrainerCallback):
@@ -76,40 +74,3 @@ def shake(adapter: Path, size: float) -> None:
         if ".lora_B." in name:
             tensors[name].normal_(std=size, generator=draw)
     save_file(tensors, path, metadata={"format": "pt"})
-
-
-def peak_memory_mb() -> float:
-    """Most memory this process has held so far.
-
-    ru_maxrss is inherited from the process that started this one; Linux's VmHWM is not.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that matter, where installed."""
-    found = {}
-    for name in _SHOWN:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def receive() -> dict[str, Any]:
-    """The job."""
-    job: dict[str, Any] = json.load(sys.stdin)
-    return job
-
-
-def send(figures: dict[str, Any]) -> None:
-    """Hand the figures back, as the last line."""
-    print("\n" + json.dumps(figures), flush=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
+from decoding import EIGHT, Prompts, Say, settings, speeds
 from measured import peak_memory_mb, receive, send, shake, versions
 
 from mien.base.lora import LoraConfig
@@ -18,15 +22,17 @@ from mien.schema import conversation
 from mien.serve.engine import Engine
 
 _SHAKEN = 0.01
+_NEWCOMER = "newcomer"
+_PAUSE = 0.01
 
 
 def prepare(job: dict[str, Any]) -> dict[str, Any]:
     """Adapters of distinct voices, and the prompts that all arms are asked."""
-    base = Base.load(dtype="float32")
+    base, shape = Base.load(dtype="float32"), LoraConfig()
     folders = []
     for i in range(job["rows"]):
         folder = Path(job["out"]) / f"voice-{i}"
-        base.adapters.create(folder.name, LoraConfig(), seed=i)
+        base.adapters.create(folder.name, shape, seed=i)
         base.adapters.save(folder.name, folder, base=base.files.name)
         shake(folder, _SHAKEN * (1 + i / job["rows"]))
         folders.append(str(folder))
@@ -36,53 +42,104 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         "folder": str(base.files.folder.absolute()),
         "base_sha256": base.files.sha256,
         "adapters": folders,
+        "rank": shape.r,
         "prompts": asked[: job["rows"]],
     }
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
-    """Each of the settings in turn, on one engine."""
+    """All settings on one engine, then loads while it decodes; on another, switches of persona."""
     base = Base.load(dtype="float32")
-    with Engine(base, slots=len(job["prompts"])) as engine:
-        names = [engine.load(folder, Path(folder)) and folder for folder in job["adapters"]]
-        settings = {
-            "eight": (job["prompts"], names),
-            "one": (job["prompts"], names[:1] * len(names)),
-            "alone": (job["prompts"][:1], names[:1]),
-        }
-        for prompts, voices in settings.values():
-            decoded(engine, prompts, voices, 8)
-        found = {key: decoded(engine, *each, job["tokens"]) for key, each in settings.items()}
+    with opened(base, job) as engine:
+        found = speeds(job, partial(speaking, engine)) | {"loading": loading(engine, job)}
         setup = vars(engine.setup)
+    with opened(base, job, prefix_bytes=0) as engine:  # every prompt is read, whoever read it before
+        found["switching"] = switching(engine, job)
     return found | {"setup": setup, "peak_memory_mb": round(peak_memory_mb(), 1), "versions": versions()}
 
 
-def decoded(engine: Engine, prompts: list[list[int]], voices: list[str], tokens: int) -> dict[str, Any]:
-    """Tokens a second from when the last row has its first token to when the first row has its last."""
+def opened(base: Base, job: dict[str, Any], **options: Any) -> Engine:
+    """An engine with all adapters."""
+    engine = Engine(base, slots=len(job["prompts"]), **options)
+    for folder in job["adapters"]:
+        engine.load(folder, Path(folder))
+    return engine
+
+
+def speaking(engine: Engine, prompts: Prompts, adapters: list[str]) -> Say:
+    """Greedy replies, all of them under way at once."""
+
+    def say(tokens: int) -> list[list[int]]:
+        pairs = zip(prompts, adapters, strict=True)
+        tickets = [engine.submit(asked(ids, adapter, tokens)) for ids, adapter in pairs]
+        return [ticket.ids() for ticket in tickets]
+
+    return say
+
+
+def asked(ids: Sequence[int], adapter: str, tokens: int) -> Request:
+    """A greedy reply of this length."""
     sampling = Sampling(max_tokens=tokens, temperature=0, repetition_penalty=1)
-    said: list[list[tuple[int, float, float]]] = [[] for _ in prompts]
+    return Request(prompt=tuple(ids), adapter=adapter, sampling=sampling, ends=frozenset())
 
-    def hear(row: int, event: Event) -> None:
-        if isinstance(event, Token):
-            said[row].append((event.id, time.perf_counter(), time.process_time()))
 
+def switching(engine: Engine, job: dict[str, Any]) -> dict[str, Any]:
+    """Time to the first token for the persona that spoke last, and for another, on the same prompts."""
+    prompts, voices = job["prompts"], job["adapters"]
+    times: dict[str, list[float]] = {"switched": [], "same": []}
+    first_token(engine, prompts[0], voices[-1])
+    for i in range(job["requests"]):
+        ids, voice = prompts[i % len(prompts)], voices[i % len(voices)]
+        for found in times.values():  # the second time, that persona has just spoken
+            found.append(first_token(engine, ids, voice))
+    return {f"{kind}_ms": milliseconds(found)["p50"] for kind, found in times.items()}
+
+
+def first_token(engine: Engine, ids: Sequence[int], adapter: str) -> float:
+    """Seconds."""
+    start = time.perf_counter()
+    engine.submit(asked(ids, adapter, 1)).ids()
+    return time.perf_counter() - start
+
+
+def loading(engine: Engine, job: dict[str, Any]) -> dict[str, Any]:
+    """Time of a step of eight personas while no adapter is loaded, and while one is after the other."""
+    folder, loads = Path(job["adapters"][0]), list[float]()
+
+    def load() -> None:
+        start = time.perf_counter()
+        engine.load(_NEWCOMER, folder)
+        loads.append(time.perf_counter() - start)
+        engine.unload(_NEWCOMER)
+
+    quiet = steps(engine, job, partial(time.sleep, _PAUSE))
+    loading = steps(engine, job, load)
+    found = {"step_ms": quiet, "loading_step_ms": loading, "load_ms": loads}
+    return {name: milliseconds(seconds) for name, seconds in found.items()}
+
+
+def steps(engine: Engine, job: dict[str, Any], meanwhile: Callable[[], None]) -> list[float]:
+    """Seconds of each step of eight personas after the first, while something is done over and over."""
+    stamps: list[float] = []
     tickets = [
-        engine.submit(
-            Request(prompt=tuple(ids), adapter=voice, sampling=sampling, ends=frozenset()),
-            partial(hear, row),
-        )
-        for row, (ids, voice) in enumerate(zip(prompts, voices, strict=True))
+        engine.submit(asked(ids, adapter, job["tokens"]), partial(note, stamps if i == 0 else []))
+        for i, (ids, adapter) in enumerate(zip(*settings(job)[EIGHT], strict=True))
     ]
     while any(ticket.end is None for ticket in tickets):
-        time.sleep(0.01)
-    _, start, cpu_start = max((row[0] for row in said), key=lambda each: each[1])
-    _, end, cpu_end = min((row[-1] for row in said), key=lambda each: each[1])
-    made = sum(start < at <= end for row in said for _, at, _ in row)
-    return {
-        "tokens_per_second": round(made / (end - start), 2),
-        "tokens_per_cpu_second": round(made / (cpu_end - cpu_start), 2),
-        "replies": [[token for token, *_ in row] for row in said],
-    }
+        meanwhile()
+    return [end - start for start, end in pairwise(stamps)]
+
+
+def note(stamps: list[float], event: Event) -> None:
+    """When a token came."""
+    if isinstance(event, Token):
+        stamps.append(time.perf_counter())
+
+
+def milliseconds(seconds: Sequence[float]) -> dict[str, float]:
+    """Median, 95th percentile and number."""
+    cuts = quantiles(seconds if len(seconds) > 1 else 2 * [*seconds], n=20, method="inclusive")
+    return {"p50": round(1000 * cuts[9], 3), "p95": round(1000 * cuts[18], 3), "n": len(seconds)}
 
 
 if __name__ == "__main__":

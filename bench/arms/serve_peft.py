@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from measured import peak_memory_mb, receive, send, versions
+from decoding import ALONE, EIGHT, ONE, Prompts, Say, speeds
 from peft import PeftModel
+from report import peak_memory_mb, receive, send, versions
 from transformers import AutoModelForCausalLM
 
 PAD = 0
-Said = Callable[[int], list[list[int]]]
 
 
 def load(job: dict[str, Any]) -> Any:
@@ -21,28 +19,30 @@ def load(job: dict[str, Any]) -> Any:
 
 
 def mixed(job: dict[str, Any]) -> dict[str, Any]:
-    """A row for each adapter."""
+    """A row for each adapter, or one of them for all rows; none is merged."""
+    names = {folder: f"voice-{i}" for i, folder in enumerate(job["adapters"])}
     first, *rest = job["adapters"]
-    model = PeftModel.from_pretrained(load(job), first, adapter_name="voice-0")
-    names = [f"voice-{i}" for i in range(len(job["adapters"]))]
-    for name, folder in zip(names[1:], rest, strict=True):
-        model.load_adapter(folder, adapter_name=name)
-    return {"eight": measured(speaking(model.eval(), job["prompts"], adapter_names=names), job)}
+    model = PeftModel.from_pretrained(load(job), first, adapter_name=names[first])
+    for folder in rest:
+        model.load_adapter(folder, adapter_name=names[folder])
+    model.eval()
+
+    def saying(prompts: Prompts, folders: list[str]) -> Say:
+        return speaking(model, prompts, adapter_names=[names[folder] for folder in folders])
+
+    return speeds(job, saying, (EIGHT, ONE))
 
 
 def merged(job: dict[str, Any]) -> dict[str, Any]:
     """One adapter for all, in the weights."""
     model = PeftModel.from_pretrained(load(job), job["adapters"][0]).merge_and_unload().eval()
-    return {
-        "one": measured(speaking(model, job["prompts"]), job),
-        "alone": measured(speaking(model, job["prompts"][:1]), job),
-    }
+    return speeds(job, lambda prompts, _: speaking(model, prompts), (ONE, ALONE))
 
 
-def speaking(model: Any, prompts: list[list[int]], **more: Any) -> Said:
+def speaking(model: Any, prompts: Prompts, **more: Any) -> Say:
     """Greedy replies of a fixed length."""
     longest = max(map(len, prompts))
-    ids = torch.tensor([[PAD] * (longest - len(each)) + each for each in prompts])
+    ids = torch.tensor([[PAD] * (longest - len(each)) + [*each] for each in prompts])
     mask = torch.tensor([[0] * (longest - len(each)) + [1] * len(each) for each in prompts])
 
     def say(tokens: int) -> list[list[int]]:
@@ -60,25 +60,8 @@ def speaking(model: Any, prompts: list[list[int]], **more: Any) -> Said:
     return say
 
 
-@torch.no_grad()
-def measured(say: Said, job: dict[str, Any]) -> dict[str, Any]:
-    """Tokens a second after each row's first: what a long reply takes beyond one of a single token."""
-    say(2)
-    walls, cpus, replies = [], [], [[0]]
-    for tokens in (1, job["tokens"]):
-        wall, cpu = time.perf_counter(), time.process_time()
-        replies = say(tokens)
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    made = sum(map(len, replies)) - len(replies)
-    return {
-        "tokens_per_second": round(made / (walls[1] - walls[0]), 2),
-        "tokens_per_cpu_second": round(made / (cpus[1] - cpus[0]), 2),
-        "replies": replies,
-    }
-
-
 if __name__ == "__main__":
     job = receive()
-    found = {"mixed": mixed, "merged": merged}[job["do"]](job)
+    with torch.no_grad():
+        found = {"mixed": mixed, "merged": merged}[job["do"]](job)
     send(found | {"peak_memory_mb": round(peak_memory_mb(), 1), "versions": versions()})

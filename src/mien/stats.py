@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 _Z95 = 1.959963984540054
 Values = Sequence[float] | NDArray[np.float64]
@@ -39,11 +40,64 @@ def wilson(successes: int, n: int) -> Interval:
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"wilson needs 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    share, z2 = successes / n, _Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * ((share * (1 - share) / n + z2 / (4 * n * n)) ** 0.5)
+    return _wilson(successes / n, n, n)
+
+
+def _wilson(share: float, counted: float, n: int) -> Interval:
+    """Of `n` trials that are worth `counted` independent ones."""
+    z2 = _Z95**2
+    centre = (share + z2 / (2 * counted)) / (1 + z2 / counted)
+    spread = (share * (1 - share) / counted + z2 / (4 * counted * counted)) ** 0.5
+    half = _Z95 / (1 + z2 / counted) * spread
     low, high = min(share, centre - half), max(share, centre + half)  # but for rounding, always so
     return Interval(share, max(0.0, low), min(1.0, high), n)
+
+
+def wilson_by_cluster(successes: Values, trials: Values) -> Interval:
+    """Wilson score interval of a proportion whose trials come in clusters, such as those of one user.
+
+    Trials of a cluster resemble each other. So n is divided by the design effect, the variance between
+    clusters over that of independent trials, and by what few clusters leave unsure of it, but never
+    raised (Korn & Graubard 1998; Dean & Pagano 2015). Where all trials came out alike, there is nothing
+    to tell it from; then each cluster counts as one, or less where a few have most of the trials (Kish
+    1965). Clusters of one trial each give Wilson's own interval.
+
+    Args:
+        successes: Of each cluster.
+        trials: Of each cluster.
+
+    Raises:
+        ValueError: No clusters, or their successes are not within 0 to their trials.
+    """
+    hits, sizes = (np.asarray(each, dtype=np.float64) for each in (successes, trials))
+    if not len(hits) == len(sizes) > 0 or min(sizes) < 1 or min(hits) < 0 or max(hits - sizes) > 0:
+        raise ValueError("each cluster needs 0 <= successes <= trials and trials >= 1")
+    n = round(sizes.sum())
+    counted = n if max(sizes) == 1 else _worth(hits, sizes)
+    return _wilson(float(hits.sum()) / n, counted, n)
+
+
+def _worth(hits: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
+    """How many independent trials these clusters are worth."""
+    n, clusters = sizes.sum(), len(sizes)
+    share, even = hits.sum() / n, n**2 / np.square(sizes).sum()
+    between = np.square(hits - share * sizes).sum() / n**2 * clusters / max(1, clusters - 1)
+    if between == 0:
+        return float(even)
+    unsure = (stdtrit(max(1.0, even - 1), 0.975) / _Z95) ** 2
+    return float(min(n, share * (1 - share) / between / unsure))
+
+
+def difference(ours: Interval, theirs: Interval) -> Interval:
+    """Ours minus theirs, of independent samples, from their intervals.
+
+    Newcombe's hybrid of score intervals (1998, method 10), which holds for other intervals too (MOVER;
+    Zou & Donner 2008).
+    """
+    value = ours.value - theirs.value
+    below = np.hypot(ours.value - ours.low, theirs.high - theirs.value)
+    above = np.hypot(ours.high - ours.value, theirs.value - theirs.low)
+    return Interval(value, value - float(below), value + float(above), ours.n + theirs.n)
 
 
 def by_prompt(

@@ -125,8 +125,32 @@ def _promotion_table(db: sqlite3.Connection) -> None:
     )
 
 
+def _experiment_tables(db: sqlite3.Connection) -> None:
+    db.execute(
+        "create table experiment (name text not null, epoch integer not null, arms text not null,"
+        " salt text not null, users integer, keep_text integer not null, started text not null,"
+        " stopped text, primary key (name, epoch))"
+    )
+    db.execute("create unique index running on experiment (name) where stopped is null")
+    db.execute(
+        "create table answer (id text primary key, experiment text not null, epoch integer not null,"
+        " arm text not null, person text not null, version text not null, choices integer not null,"
+        " made text not null, prompt text, replies text)"
+    )
+    db.execute("create index answer_of on answer (experiment, epoch)")
+    db.execute(
+        "create table feedback (answer text not null references answer (id), choice integer not null,"
+        " kind text not null, up integer, other text, replaced_by text references answer (id),"
+        " made text not null, primary key (answer, choice, kind))"
+    )
+
+
 # Append only: a released migration never changes.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_scores_table, _promotion_table)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _scores_table,
+    _promotion_table,
+    _experiment_tables,
+)
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mien.base.flat import Block, Flat, Tree, batches
+from mien.base.flat import Block, Flat, Grove, Span, Tree, batches, groves
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from tests import models
@@ -124,6 +124,60 @@ def test_the_window_of_the_tiny_gemma_is_shorter_than_what_is_tested(tiny_gemma:
 def test_a_tree_with_nothing_in_a_place_is_refused(tree: Tree) -> None:
     with pytest.raises(ValueError, match="needs a prompt, and no completion may be empty"):
         Flat.branching([TREES[0], tree])
+
+
+def test_trees_of_a_grove_go_on_where_its_opening_ends() -> None:
+    flat = Flat.grown([Grove([3, 4], (Tree([5], ([6, 7], [8])), Tree([9, 10], ([11],))))])
+    assert flat.tokens.tolist() == [3, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert flat.positions.tolist() == [0, 1, 2, 3, 4, 3, 2, 3, 4]
+    assert flat.blocks == (Block(2), Block(1, (2, 1), Span(0, 2)), Block(2, (1,), Span(0, 2)))
+    assert flat.index.tolist() == [2, 3, 2, 7]
+    assert (flat.targets.tolist(), flat.owner.tolist()) == ([6, 7, 8, 11], [0, 0, 1, 2])
+    assert flat.ends.tolist() == [4, 5, 8]
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma"])
+def test_what_prompts_begin_with_may_be_read_once_for_all_of_them(name: str) -> None:
+    base, shared = adapted(name), list(range(20, 30))
+    trees = [Tree([*shared, *tree.prompt], tree.completions) for tree in TREES]
+    found = list(groves([*trees, *TREES], 10_000))
+    assert (len(found[0].opening), len(found[0].trees)) == (10, 4)
+    assert sum(each.tokens for each in found) == sum(t.tokens for t in (*trees, *TREES)) - 3 * 10
+    with torch.no_grad(), base.adapters.use("x"):
+        ours, alone = base.nll(Flat.grown(found)), base.nll(Flat.branching([*trees, *TREES]))
+    torch.testing.assert_close(ours, alone, atol=1e-5, rtol=1e-5)
+
+
+def starting(*prompts: str) -> list[Tree]:
+    return [Tree([ord(letter) for letter in prompt], ([1],)) for prompt in prompts]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "openings"),
+    [
+        ([], []),
+        (["system: ab"], [(0, 1)]),
+        (["system: ab", "system: cd"], [(8, 2)]),
+        (["syst: ab", "syst: cd"], [(0, 1), (0, 1)]),  # too little to be worth it
+        (["system: a question", "system: a riddle", "system: b"], [(8, 3)]),  # more in all than in two
+        (["a long system prompt: a", "a long system prompt: b", "a long story"], [(22, 2), (0, 1)]),
+        (["the same words"] * 3, [(13, 3)]),  # the last token of a prompt is its own
+        (["system: a", "user: hello there", "user: hello friend"], [(0, 1), (12, 2)]),
+    ],
+    ids=str,
+)
+def test_neighbours_share_an_opening_where_that_is_less_to_read(
+    prompts: list[str], openings: list[tuple[int, int]]
+) -> None:
+    found = list(groves(starting(*prompts), most=10_000))
+    assert [(len(each.opening), len(each.trees)) for each in found] == openings
+    whole = [[*each.opening, *tree.prompt] for each in found for tree in each.trees]
+    assert whole == [tree.prompt for tree in starting(*prompts)]
+
+
+def test_a_grove_has_no_more_than_the_most_tokens() -> None:
+    found = list(groves(starting(*["system: abc"] * 7), most=20))
+    assert [each.tokens for each in found] == [20, 14]  # 10 that all have, and two of each
 
 
 def test_values_are_summed_over_each_sequence() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mien.base import maths
-from mien.base.flat import Block, Flat
+from mien.base.flat import Block, Flat, Span
 from mien.base.maths import block_attention, token_kl, token_nll, token_nll_entropy
 from mien.base.model import Base
 
@@ -98,6 +98,19 @@ def test_a_branch_attends_to_its_trunk_and_to_itself_as_if_it_stood_alone(window
         expected = plain_attention(*alone, window, None)
         torch.testing.assert_close(ours[:, :4], expected[:, :4])
         torch.testing.assert_close(ours[:, branch], expected[:, 4:])
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 6, 50])
+def test_a_block_goes_on_from_what_lies_before_it_as_if_it_stood_alone(window: int | None) -> None:
+    torch.manual_seed(0)
+    seen = Span(3, 4)  # after a block of its own, and before one that is nobody's beginning
+    blocks = [Block(3), Block(4), Block(2), Block(2, (3, 1), seen), Block(3, after=seen)]
+    q, k, v = (torch.randn(1, 2, sum(block.length for block in blocks), 8) for _ in range(3))
+    ours, _ = block_attention(nn.Identity(), q, k, v, None, blocks=blocks, sliding_window=window)
+    ours = ours[0].transpose(0, 1)
+    for own in ([9, 10, 11, 12, 13], [9, 10, 14], [15, 16, 17]):
+        alone = [each[0][:, [3, 4, 5, 6, *own]] for each in (q, k, v)]
+        torch.testing.assert_close(ours[:, own], plain_attention(*alone, window, None)[:, 4:])
 
 
 def test_the_models_own_attention_is_back_after_a_blockwise_pass(tiny_base: Base) -> None:

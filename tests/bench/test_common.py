@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,8 @@ def test_a_quick_result_is_written_only_where_asked(
 
 def test_sources_change_with_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "BENCH", tmp_path)
-    for name in ("common.py", "a.py"):
+    (tmp_path / "arms").mkdir()
+    for name in ("common.py", "arms/report.py", "a.py"):
         (tmp_path / name).write_text("1")
     before = common.sources("a.py")
     (tmp_path / "a.py").write_text("2")
@@ -181,6 +183,28 @@ def test_sources_change_with_the_code(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_every_bench_takes_quick_and_json() -> None:
     given = common.parser("about").parse_args(["--quick", "--json", "x.json"])
     assert (given.quick, given.json) == (True, Path("x.json"))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    steps: int = 9
+    cycles: int = 3
+
+
+def test_an_option_changes_the_size_it_names_and_leaves_the_others() -> None:
+    given = common.parser("about", "steps", "cycles").parse_args(["--quick", "--steps", "5"])
+    assert common.sized(given, Sizes(), Sizes(steps=2, cycles=1)) == Sizes(steps=5, cycles=1)
+    given = common.parser("about", "steps").parse_args([])
+    assert common.sized(given, Sizes(), Sizes(steps=2, cycles=1)) == Sizes()
+
+
+def test_peers_that_cannot_be_had_are_told_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    def absent() -> Path:
+        raise PeerError("no match for toy")
+
+    found = common.at_hand({"here": lambda: Path("python"), "toy-1.0": absent})
+    assert found == ({"here": Path("python")}, {"toy-1.0": "no match for toy"})
+    assert "toy-1.0 is absent" in capsys.readouterr().err
 
 
 def test_means_are_of_the_runs_of_one_arm() -> None:

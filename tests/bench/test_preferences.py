@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,18 +11,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
-from bench import common
-
-BENCH = Path(common.__file__).parent
-
-
-@pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if Python had been started on a script of the benches, or on an arm."""
-    for folder in (BENCH, BENCH / "arms"):
-        monkeypatch.syspath_prepend(str(folder))
-    yield
 
 
 @pytest.fixture
@@ -131,7 +119,7 @@ def test_an_option_changes_the_size_it_names(
     module = importlib.import_module(size)
     monkeypatch.setattr("sys.argv", ["bench", "--quick", "--cycles", "3"])
     given = module.scale_of(module.options())
-    assert given == module.replace(module.QUICK, cycles=3)
+    assert given == replace(module.QUICK, cycles=3)
 
 
 def test_ppo_s_maths_takes_trl_s_tables_with_their_further_state(scripts: None) -> None:

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from mien.base import local
-from mien.base.local import LocalChat
 from mien.chat import ScriptedModel
 from mien.cli.chat import Conversation
+from mien.decode.local import LocalChat
 from mien.errors import InputError
 from mien.schema import Message
 from tests.cli.running import run

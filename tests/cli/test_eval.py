@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from mien.evaluate import order
 from mien.evaluate.evaluation import Evaluation
 from tests.cli.running import run
 from tests.cli.test_train import SHORT
+from tests.evaluate.suites.hearing import Ear
 from tests.seams import Seams
 
 
@@ -57,3 +59,34 @@ def test_no_traceback_for_a_broken_manifest(story: Seams) -> None:
     result = run("eval", "--persona", "witty")
     assert result.exit_code == 1
     assert "manifest.json: not a card" in result.stderr and "Traceback" not in result.output
+
+
+def test_several_personas_are_held_against_each_other_in_the_document(
+    story: Seams, tmp_path: Path
+) -> None:
+    run(*SHORT)
+    run(*(each.replace("witty", "warm") for each in SHORT))
+    file = tmp_path / "results.md"
+    result = run("eval", "--persona", "witty,warm", "--only", "diversity", "--markdown", str(file))
+    assert result.exit_code == 0, result.output
+    text = file.read_text().split("## Is it still varied, coherent and right?")[1]
+    assert "apart by the system prompt alone" in text and "apart by sft" in text
+    assert text.count("more between them than within") == 2
+    stored = story.workspace.scores("personas-witty-warm")
+    assert len(stored) == 6 and {each.system for each in stored} == {"prompt", "sft"}
+
+
+def test_questions_are_written_and_nothing_is_evaluated(
+    story: Seams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order, "VoiceClassifier", Ear)
+    file = tmp_path / "questions.jsonl"
+    asked = ("eval", "--persona", "witty", "--only", "safety,latency", "--questions", str(file))
+    result = run(*asked)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(rows) > 50 and all(row["reply"] is None for row in rows)
+    assert f"safety: {len(rows)} questions" in result.stdout and "latency: none" in result.stdout
+    assert story.loaded == [] and not story.workspace.reports.exists()
+    several = run("eval", "--persona", "witty,warm", "--questions", str(file))
+    assert several.exit_code and "A recording is of one persona." in several.stderr

@@ -44,11 +44,14 @@ def test_a_signal_lets_it_finish_what_runs_and_refuse_the_rest(tmp_path: Path) -
     command = [sys.executable, "-c", code, "serve", "--base", str(base), "--port", str(port)]
     environment = os.environ | {"MIEN_WORKSPACE": str(tmp_path), "MIEN_HOME": str(tmp_path)}
     log = (tmp_path / "log").open("w")
-    process = subprocess.Popen([*command, "--dtype", "float32"], env=environment, stderr=log)
+    command += ["--dtype", "float32", "--blends"]
+    process = subprocess.Popen(command, env=environment, stderr=log)
     client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
     try:
         wait_for(lambda: _health(client) == 200, seconds=60)
         body = {"model": "base", "prompt": "x", "max_tokens": 250, "stream": True, "temperature": 2}
+        blend = client.post("/v1/completions", json=body | {"model": "witty:0.7+warm:0.3"})
+        assert "no model 'witty'" in blend.json()["error"]["message"]  # and not that there are no blends
         with client.stream("POST", "/v1/completions", json=body | {"n": 8}) as answer:
             lines = answer.iter_lines()
             next(lines)

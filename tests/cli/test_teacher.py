@@ -11,10 +11,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from mien.base.local import LocalChat
 from mien.chat import Sampling
 from mien.cli.teacher import teacher_of, teacher_options
 from mien.data.teacher import Budget, Teacher
+from mien.decode.local import LocalChat
 from mien.errors import AdapterError, InputError
 from mien.schema import conversation
 from tests.seams import Seams

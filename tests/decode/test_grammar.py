@@ -7,34 +7,36 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from mien.base.model import Base
 from mien.chat import Sampling
 from mien.decode.choose import Hand, choose
+from mien.decode.grammar import MOST_CHARACTERS, Grammars
 from mien.decode.request import End, Request, Ticket
 from mien.errors import InputError, ModelError
 from mien.serve.engine import Engine
 from tests.decode.personas import PERSONAS, prompt
 from tests.serve.serving import asked, greedy, solo, solo_sampled
 
-pytest.importorskip("llguidance")
-
-from mien.decode.grammar import MOST_CHARACTERS, Grammars  # noqa: E402
-
 WILD = Sampling(max_tokens=230, temperature=2, top_k=None, top_p=1, repetition_penalty=1.2)
 NARROW = Sampling(max_tokens=230, temperature=1, top_k=5, top_p=0.9)
 
 
-class Sight(BaseModel):
-    what: str = Field(max_length=6)
+class Closed(BaseModel):
+    """Without properties that it does not name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Sight(Closed):
+    what: str = Field(max_length=3)
     far: bool | None
 
 
-class Report(BaseModel):
+class Report(Closed):
     mood: Literal["fair", "foul, but bearable", "\N{CLOUD}"]
     knots: int = Field(ge=-5, le=40)
-    share: float = Field(ge=0, le=1)
     sights: list[Sight] = Field(min_length=1, max_length=2)
     code: str = Field(pattern="^[A-Z]{2}-[0-9]{3}$")
 
@@ -66,17 +68,17 @@ def test_every_reply_keeps_to_its_schema_whoever_speaks_and_however_wildly(base:
     with opened(base) as engine:
         tickets = [
             engine.submit(formed(grammars, schema, seed, sampling=(WILD, NARROW)[seed % 2]))
-            for seed in range(16)
+            for seed in range(8)
         ]
         replies = [text(base, ticket) for ticket in tickets]
-    assert len({Report.model_validate_json(reply).model_dump_json() for reply in replies}) > 12
+    assert len({Report.model_validate_json(reply).model_dump_json() for reply in replies}) == 8
     assert {end(ticket).reason for ticket in tickets} == {"stop"}
 
 
 def test_rows_with_and_without_a_grammar_say_what_each_says_alone(llama: Base) -> None:
     grammars = Grammars(llama)
-    held = [formed(grammars, Report.model_json_schema(), seed) for seed in range(4)]
-    free = [(prompt(5 + i), (None, *PERSONAS)[i]) for i in range(4)]
+    held = [formed(grammars, Report.model_json_schema(), seed) for seed in range(3)]
+    free = [(prompt(5 + i), (None, *PERSONAS)[i]) for i in range(3)]
     wild = Sampling(max_tokens=12, temperature=1.5, top_k=None, top_p=1)
     with opened(llama, slots=1) as engine:
         alone = [engine.submit(each).ids() for each in held]
@@ -87,7 +89,7 @@ def test_rows_with_and_without_a_grammar_say_what_each_says_alone(llama: Base) -
                 engine.submit(asked(*free[i])),
                 engine.submit(Request(prompt=free[i][0], adapter=free[i][1], sampling=wild, seed=i)),
             )
-            for i in range(4)
+            for i in range(3)
         ]
         heard = [[ticket.ids() for ticket in three] for three in tickets]
     assert [three[0] for three in heard] == alone
@@ -167,11 +169,22 @@ def test_a_schema_is_compiled_once_and_the_oldest_is_forgotten(llama: Base) -> N
     grammars = Grammars(llama)
     first = grammars.json({"const": 0})
     assert grammars.json({"const": 0, "x-guidance": {"whitespace_flexible": True}}) is first
-    others = [grammars.json({"const": i}) for i in range(1, 32)]
+    others = [grammars.json({"const": i}) for i in range(1, 16)]
     assert grammars.json({"const": 0}) is first
-    grammars.json({"const": 32})
+    grammars.json({"const": 16})
     assert grammars.json({"const": 1}) is not others[0]
     assert grammars.json({"const": 0}) is first
+
+
+def test_a_schema_that_takes_too_much_work_fails_its_reply_and_is_begun_anew(llama: Base) -> None:
+    grammars = Grammars(llama)
+    schema = {"type": "string", "pattern": r"^(\p{L}{1,500}\w{1,500}){100}$"}
+    first = grammars.json(schema)
+    with opened(llama) as engine:
+        with pytest.raises(InputError, match="too much work"):
+            engine.submit(formed(grammars, schema)).ids()
+        assert first.spent and grammars.json(schema) is not first
+        assert engine.submit(asked(prompt(6))).ids() == solo(llama, prompt(6))
 
 
 nested: dict[str, Any] = {}
@@ -192,7 +205,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (nested, ""),
     ({"const": float("nan")}, ""),
     ({"const": "\ud800"}, ""),
-    ({"type": "array", "items": {"type": "integer"}, "minItems": 10**9}, ""),
+    ({"items": {"type": "integer", "multipleOf": 1001}}, "`multipleOf` is above 1000"),
 ]
 
 

@@ -43,6 +43,14 @@ def test_a_share_with_several_trials_a_unit_is_resampled_by_unit() -> None:
     assert (made.low, made.high) == by_prompt([1, 0, 1, 1], ["p", "p", "q", "q"])[1:3]
 
 
+def test_a_share_that_is_always_the_same_is_not_certain() -> None:
+    # Two prompts, twice right each: as two trials, and not as four.
+    made = score(measure(1, 1, 1, 1, units=("p", "p", "q", "q"), scale="share"), "base")
+    assert (made.value, made.n) == (1, 4)
+    assert (made.low, made.high) == wilson(2, 2)[1:3]
+    assert made.method.endswith("Wilson interval over units")
+
+
 def test_a_perplexity_is_the_exponential_of_the_mean_and_of_its_ends() -> None:
     made = score(measure(1.0, 3.0, scale="exp"), "base")
     assert made.value == pytest.approx(math.exp(2))

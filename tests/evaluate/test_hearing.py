@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.metrics import f1_score
 
 from mien.data.corpus import rows_of
 from mien.errors import InputError
+from mien.evaluate import hearing as module
 from mien.evaluate.hearing import (
     VARIANTS,
     Spoken,
@@ -21,6 +23,7 @@ from mien.evaluate.hearing import (
     markers,
     masked,
     split,
+    told_apart,
 )
 
 HEARD = ("neutral", "warm", "direct")
@@ -170,3 +173,19 @@ def test_without_other_topics_there_is_nothing_to_learn_from() -> None:
     spoken = [Spoken("x", voice, topic, "p") for voice in ("warm", "calm") for topic in "ab"]
     with pytest.raises(InputError, match="Nothing is left to learn from for a"):
         hearing(spoken, spoken, folds=2)
+
+
+def test_the_voices_of_the_corpus_are_told_apart_once_and_then_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIEN_HOME", str(tmp_path))
+    few = {"test": rows_of("test")[:12], "train": rows_of("train")[:60]}
+    monkeypatch.setattr(module, "rows_of", few.__getitem__)
+    monkeypatch.setattr(module, "VARIANTS", [each for each in VARIANTS if each.name == "bag_of_words"])
+    (first,) = told_apart([])
+    assert (first.name, first.system) == ("hearing/f1/bag_of_words", "authored test replies")
+    assert first.value > 1 / 6 and first.n == 72
+    monkeypatch.setattr(module, "hearing", None)
+    assert told_apart([]) == (first,)
+    with pytest.raises(TypeError):
+        told_apart([Spoken("what the base says", "neutral", "advice", "p")])  # asked anew

@@ -14,7 +14,7 @@ from mien.evaluate.evaluation import Evaluation, Hearing
 from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Finding, Meaning, Measure
 from mien.evaluate.roster import Suite
-from mien.evaluate.run import evaluate, training
+from mien.evaluate.run import AHEAD, evaluate, training
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Asked, Subject
 from mien.schema import Score, conversation
@@ -25,18 +25,14 @@ from tests.registry.test_cards import card
 ACCURACY = Score(name="accuracy", system="authored", value=0.9, low=0.8, high=1, n=9, method="counted")
 
 
-class Examined(Ear):
-    """An ear that has been examined."""
-
-    def examine(self) -> Hearing:
-        return Hearing(
-            labels=self.labels,
-            confusion=((9, 0), (1, 8)),
-            accuracy=ACCURACY,
-            macro_f1=0.9,
-            topics={},
-            trained_on=18,
-        )
+HEARING = Hearing(
+    labels=Ear.labels,
+    confusion=((9, 0), (1, 8)),
+    accuracy=ACCURACY,
+    macro_f1=0.9,
+    topics={},
+    trained_on=18,
+)
 
 
 class Mute:
@@ -75,10 +71,8 @@ def suite(**changes: Any) -> Suite:
 
 
 def run(folder: Path, subjects: Sequence[Any], suites: Sequence[Suite], **changes: Any) -> Evaluation:
-    here = setting(folder, ear=Examined())
-    return evaluate(
-        models.tiny_base(), subjects, here, suites, **{"cards": {}, "runs": folder / "runs"} | changes
-    )
+    given: dict[str, Any] = {"cards": {}, "runs": folder / "runs", "hearing": HEARING}
+    return evaluate(models.tiny_base(), subjects, setting(folder), suites, **given | changes)
 
 
 def test_every_subject_is_asked_and_compared(tmp_path: Path) -> None:
@@ -117,3 +111,23 @@ def test_adapters_are_told_with_what_their_training_took(tmp_path: Path) -> None
     assert found.adapters["parrot"].run == made.run and found.adapters["parrot"].seconds == 12.5
     assert [(point.step, point.loss) for point in found.training["parrot"]] == [(1, 2.0)]
     assert training(tmp_path / "none") == ()
+
+
+def test_what_several_suites_ask_is_asked_at_once_and_by_each_suite_where_that_fails(
+    tmp_path: Path,
+) -> None:
+    hello, wind = (Asked(conversation(text)) for text in ("hello", "wind"))
+    parrot = Parrot()
+    suites = [suite(ahead=lambda _: [hello, wind]), suite(name="other", ahead=lambda _: [hello])]
+    found = run(tmp_path, [Mute(), parrot], suites)
+    assert parrot.asked == [hello, wind]
+    assert set(found.seconds) == {AHEAD, "length", "other"}
+    mute = found.results.finding("length", "mute")
+    assert mute is not None and mute.missing == ("mute: says nothing.",)
+
+
+def test_what_one_suite_asks_is_left_to_it(tmp_path: Path) -> None:
+    parrot = Parrot()
+    found = run(tmp_path, [parrot], [suite(ahead=lambda _: [Asked(conversation("wind"))])])
+    assert [each.messages[0].content for each in parrot.asked] == ["hello"]
+    assert set(found.seconds) == {"length"}

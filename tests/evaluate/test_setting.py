@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mien.chat import Sampling
 from mien.errors import UnableError
 from mien.evaluate.memo import Memo
-from mien.evaluate.setting import Setting
+from mien.evaluate.setting import Setting, spread
 from mien.evaluate.subject import Asked, LocalSubject, Options, Progress, Said
 from mien.persona.spec import find
 from mien.schema import conversation
@@ -107,13 +107,11 @@ def test_likelihoods_are_remembered_too_and_need_a_subject_that_has_them(tmp_pat
         here.logps(Parrot(), asked)
 
 
-def test_a_size_takes_items_evenly_and_always_the_same(tmp_path: Path) -> None:
-    here = setting(tmp_path)
-    assert here.some(range(10), quick=2) == [2, 7]
-    assert here.some(range(3), quick=5) == [0, 1, 2]
-    full = setting(tmp_path, size="full")
-    assert full.some(range(10), quick=2) == list(range(10))
-    assert full.some(range(10), quick=2, full=5) == [1, 3, 5, 7, 9]
+def test_items_are_taken_evenly_and_always_the_same() -> None:
+    assert spread(range(10), 2) == [2, 7]
+    assert spread(range(10), 5) == [1, 3, 5, 7, 9]
+    assert spread(range(3), 5) == [0, 1, 2]
+    assert spread(range(10), None) == list(range(10))
 
 
 def test_the_intended_voice_is_heard_by_its_probability(tmp_path: Path) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from mien.base.decode import generate
 from mien.base.lora import LoraConfig
 from mien.base.model import Base
 from mien.chat import Sampling, ScriptedModel
 from mien.data.calls import Calls
 from mien.data.teacher import Teacher
+from mien.decode.generate import generate
 from mien.errors import InputError, UnableError
 from mien.evaluate.subject import (
     Asked,
@@ -103,6 +103,37 @@ def test_many_questions_come_back_in_their_order(base: Base) -> None:
         assert [each.total for each in ours] == pytest.approx([each.total for each in theirs], abs=1e-3)
 
 
+@pytest.mark.parametrize("make", [models.tiny_base, models.tiny_gemma])
+def test_questions_that_begin_alike_are_as_likely_as_each_alone(
+    make: Callable[[], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make()
+    base.adapters.create("a", LoraConfig(r=4, alpha=8.0), seed=0)
+    models.shake(base.adapters, "a", size=0.1)
+    subject = local(base, adapter="a", system_prompt="answer as briefly as a lighthouse keeper does")
+    examples = "red and blue make purple; blue and yellow make"
+    asked = [
+        *(
+            Options(conversation(f"{examples} {each}?"), (" green", " no"))
+            for each in ("what", "who", "it")
+        ),
+        *(
+            Options(conversation(f"how is the {each}"), (" fair", " rough, they say"))
+            for each in ("sea", "sky")
+        ),
+        Options(conversation("go on"), (" then",), prefill="and", whole=True),
+    ]
+    read, hidden = list[int](), base.hidden
+    monkeypatch.setattr(base, "hidden", lambda flat: read.append(len(flat.tokens)) or hidden(flat))
+    together = subject.logps(asked)
+    once = sum(read)
+    alone = [subject.logps([each])[0] for each in asked]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert [each.tokens for each in ours] == [each.tokens for each in theirs]
+        assert [each.total for each in ours] == pytest.approx([each.total for each in theirs], abs=1e-5)
+    assert once < 0.6 * (sum(read) - once)
+
+
 def test_a_dose_scales_the_update_and_is_put_back(base: Base) -> None:
     plain, whole = local(base), local(base, adapter="a")
     none = replace(whole, scale=0.0)
@@ -188,6 +219,14 @@ def test_the_distance_from_the_base_is_the_exact_divergence_along_the_reply(base
         sides.append(torch.log_softmax(logits, -1))
     expected = (sides[0].exp() * (sides[0] - sides[1])).sum()
     assert found == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_the_distances_of_many_replies_are_those_of_each_alone(base: Base) -> None:
+    subject = local(base, adapter="a", system_prompt="be brief")
+    asked = [Options(HELLO, (" dawn" * (1 + place % 3), " sea")) for place in range(17)]
+    asked += [Options(WIND, (" fair",))]
+    for ours, each in zip(subject.divergences(asked), asked, strict=True):
+        assert ours == pytest.approx(subject.divergences([each])[0], abs=1e-4)
 
 
 def test_the_bare_base_is_no_distance_from_itself(base: Base) -> None:

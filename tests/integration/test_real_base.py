@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from mien.base import model
-from mien.base.decode import generate
 from mien.base.flat import Flat
 from mien.base.lora import LoraConfig
 from mien.base.machine import Machine
@@ -16,6 +15,7 @@ from mien.base.model import Base
 from mien.chat import Sampling
 from mien.data.corpus import examples, rows_of
 from mien.data.formats import write_examples
+from mien.decode.generate import generate
 from mien.schema import Example, conversation
 from mien.train.plan import plan
 from mien.train.recipe import SftRecipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mien.errors import InputError
-from mien.registry.names import Share, checked, shares
+from mien.registry.names import Share, checked, shares, spelled
 
 
 @pytest.mark.parametrize("name", ["witty", "a", "my-voice-2", "a" * 40])
@@ -41,6 +41,12 @@ def test_a_mixture_is_read_from_words_and_from_a_models_name() -> None:
     both = (Share("witty", 0.7), Share("warm", 0.3))
     assert shares(["witty:0.7", "warm:0.3"]) == shares(["witty:0.7+warm:0.3"]) == both
     assert shares(["witty", "warm:-1"]) == (Share("witty", 1.0), Share("warm", -1.0))
+
+
+def test_a_mixture_is_written_in_one_way() -> None:
+    written = [spelled(shares([text])) for text in ("witty:0.70+warm+calm:0", "warm:1.0+witty:.7")]
+    assert written == ["warm:1+witty:0.7"] * 2
+    assert shares(written[:1]) == (Share("warm", 1.0), Share("witty", 0.7))
 
 
 @pytest.mark.parametrize(

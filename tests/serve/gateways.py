@@ -41,10 +41,11 @@ RUNS = {
 }
 
 
-def roomy_base() -> Base:
+def roomy_base(*, personas: bool = True) -> Base:
     """With room for a system prompt, whose every letter is a token or so."""
     model = models.llama_model(max_position_embeddings=1024)
-    return with_personas(Base(model, models.chatml_tokenizer(), models.tiny_base().files), size=0.3)
+    base = Base(model, models.chatml_tokenizer(), models.tiny_base().files)
+    return with_personas(base, size=0.3) if personas else base
 
 
 def stocked(folder: Path, base: Base) -> Workspace:
@@ -108,9 +109,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 def serving(base: Base, workspace: Workspace, slots: int = 4, **options: Any) -> Iterator[House]:
     """A real server in a thread; `settings` are by default those of these tests."""
     settings = options.pop("settings", Settings(sampling=SAMPLING))
-    waiting = options.pop("waiting", 64)
-    with Engine(base, slots=slots, waiting=waiting, pack=False) as engine:
-        backend = Local(engine, resident=options.pop("resident", 32))
+    of_engine = {
+        name: options.pop(name) for name in ("waiting", "chunk", "prefix_bytes") if name in options
+    }
+    with Engine(base, slots=slots, pack=False, **{"waiting": 64} | of_engine) as engine:
+        backend = Local(
+            engine, resident=options.pop("resident", 32), context=options.pop("context", None)
+        )
         catalogue = Catalogue(base.files, workspace)
         gateway = Gateway(backend, catalogue, settings=settings, **options)
         server = Server(gateway, host="127.0.0.1", port=0)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from mien.base.decode import continued
 from mien.base.model import Base
 from mien.chat import Sampling
+from mien.decode.generate import continued
 from mien.decode.request import End, Event, Request, Ticket, Token
 from mien.serve.engine import Engine
 from tests.decode.personas import prompt

@@ -333,6 +333,7 @@ def test_if_the_engine_dies_nobody_is_left_waiting(llama: Base, monkeypatch: pyt
         gate, _ = held(engine)
         tickets = [engine.submit(asked(prompt(5))) for _ in range(2)]
         monkeypatch.setattr(engine._batch.prefixes, "restore", lambda *_: 1 / 0)
+        monkeypatch.setattr(engine._batch, "_leave", lambda _: 1 / 0)
         gate.opened.set()
         for ticket in tickets:
             with pytest.raises(ModelError, match="died"):

@@ -106,12 +106,6 @@ def test_what_names_no_model_is_not_found(house: House, name: str) -> None:
     assert error_of(answer)["code"] == "model_not_found"
 
 
-def test_a_blend_is_refused_as_what_it_is(house: House) -> None:
-    answer = post(house, CHAT | {"model": "witty:0.7+warm:0.3"})
-    assert answer.status_code == 404
-    assert error_of(answer)["code"] == "blend_unsupported"
-
-
 def test_what_does_not_fit_is_told_with_its_length(house: House) -> None:
     long = post(house, CHAT | {"messages": [{"role": "user", "content": "x" * 2000}]})
     assert long.status_code == 400
@@ -138,7 +132,6 @@ NOT_SUPPORTED: list[dict[str, Any]] = [
     {"presence_penalty": -1},
     {"logit_bias": {"5": 10}},
     {"tools": [{"type": "function"}]},
-    {"response_format": {"type": "json_object"}},
 ]
 
 

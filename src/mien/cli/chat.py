@@ -94,7 +94,7 @@ class Cast:
         return self._models[name]
 
     def _make(self, name: str) -> ChatModel:
-        from mien.base.local import LocalChat
+        from mien.decode.local import LocalChat
         from mien.registry.attach import attach
         from mien.registry.cards import adapter_folder, newest, persona_of
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from mien.data.teacher import Teacher
     from mien.evaluate.evaluation import Evaluation
     from mien.evaluate.judge import Judge
+    from mien.evaluate.lineup import Dial
     from mien.evaluate.order import Order
+    from mien.evaluate.setting import Size
+    from mien.evaluate.subject import Subject
+    from mien.schema import Score
     from mien.workspace import Workspace
 
 
@@ -51,6 +55,16 @@ if TYPE_CHECKING:
 )
 @click.option("--only", metavar="LIST", help="These suites and no others, as in `voice,drift`.")
 @click.option(
+    "--turns", type=int, metavar="N", help="Of long conversations, as in 100; by default the size's own."
+)
+@click.option(
+    "--user",
+    metavar="WHERE",
+    default="scripted",
+    show_default=True,
+    help="Who plays the user in long conversations: a script, `base`, or http://HOST/v1#MODEL.",
+)
+@click.option(
     "--judge", metavar="WHERE", help="Who rates replies: http://HOST/v1#MODEL, or `local`, the base."
 )
 @click.option(
@@ -66,8 +80,16 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write all personas' results as one document, with its pictures in a folder beside it.",
 )
+@click.option(
+    "--questions",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Evaluate nothing, and write what would be asked: with replies filled in, it is a recording.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluations as JSON, one a line.")
-def evaluate(names: str, as_json: bool, markdown: Path | None, **how: Any) -> None:
+def evaluate(
+    names: str, as_json: bool, markdown: Path | None, questions: Path | None, **how: Any
+) -> None:
     """Measure whether a personality holds, and what it cost.
 
     Every suite asks every system, all decoded alike: is the voice there, does it last in other formats,
@@ -76,7 +98,7 @@ def evaluate(names: str, as_json: bool, markdown: Path | None, **how: Any) -> No
     is one HTML page. What was answered is kept: a command that was stopped goes on where it was.
     """
     from mien.base.model import Base
-    from mien.evaluate.order import evaluated
+    from mien.evaluate.order import between, evaluated
     from mien.workspace import Workspace
 
     if how["labels"] and not how["judge"]:
@@ -86,21 +108,45 @@ def evaluate(names: str, as_json: bool, markdown: Path | None, **how: Any) -> No
     workspace = Workspace.open()
     personas = [_persona(workspace, name) for name in _listed(names)]
     suites = _suites(how["only"])
+    _check_talks(how["turns"], how["user"], suites)
+    if questions:
+        _list_questions(questions, [persona for _, persona in personas], suites, how["size"])
+        return
     with terminal_show() as show:
         for each in personas:  # what is not there is said before the base is loaded
             _systems(workspace, each, how["systems"])
         base = Base.load(how["base_ref"], report=show.say)
-        done = [
-            evaluated(base, each[1], _order(workspace, each, base, suites, how), workspace, show)
-            for each in personas
-        ]
+        orders = [(each[1], _order(workspace, each, base, suites, how)) for each in personas]
+        done = [evaluated(base, *each, workspace, show) for each in orders]
+        apart = between(base, orders, workspace, show)
     if markdown:
-        _write(markdown, [evaluation for evaluation, _ in done])
+        _write(markdown, [evaluation for evaluation, _ in done], apart)
     for evaluation, page in done:
         if as_json:
             click.echo(evaluation.model_dump_json())
         else:
             _tell(evaluation, page)
+
+
+def _list_questions(path: Path, personas: Sequence[Persona], suites: Sequence[str], size: Size) -> None:
+    from mien.evaluate.order import asked_of
+    from mien.evaluate.questions import write_questions
+    from mien.workspace import disk_errors
+
+    if len(personas) > 1:
+        raise InputError("A recording is of one persona.", fix="Name one: --persona NAME.")
+    with terminal_show() as show:
+        found = asked_of(personas[0], suites, size, show)
+    if not found.asked:
+        raise InputError(f"{', '.join(suites)}: nothing that could be recorded.", fix="Name others.")
+    with disk_errors(path.parent, "1 MB"):
+        write_questions(path, found.asked)
+    out = console()
+    for name, count in found.counts.items():
+        out.print(f"{name}: {count} questions" if count else f"{name}: none of its own", markup=False)
+    for name in found.dependent:
+        out.print(f"{name}: left out, for it goes on from the replies", markup=False)
+    out.print(f"\n{len(found.asked)} questions: {path}", soft_wrap=True, markup=False)
 
 
 def _listed(text: str) -> list[str]:
@@ -114,6 +160,23 @@ def _suites(only: str | None) -> list[str]:
     if unknown := [name for name in names if name not in SUITES]:
         raise InputError(f"There is no suite {unknown[0]!r}.", fix=f"There are {', '.join(SUITES)}.")
     return names
+
+
+def _check_talks(turns: int | None, user: str, suites: Sequence[str]) -> None:
+    """Say at once what would only be found out after other suites."""
+    from mien.evaluate.suites.drift.users import check_turns
+
+    if (turns is not None or user != "scripted") and "drift" not in suites:
+        raise InputError(
+            "--turns and --user are for the suite `drift`, which is left out.",
+            fix="Add it to --only, or leave them out.",
+        )
+    if turns is not None:
+        check_turns(turns)
+    if user not in ("scripted", "base") and not user.startswith(("http://", "https://")):
+        raise InputError(
+            f"Nobody is called {user!r}.", fix="Use scripted, base or http://HOST/v1#MODEL."
+        )
 
 
 def _persona(workspace: Workspace, name: str) -> tuple[str, Persona]:
@@ -174,6 +237,8 @@ def _order(
         size=how["size"],
         judge=_judge(how["judge"], base, dial) if how["judge"] else None,
         labels=how["labels"],
+        turns=how["turns"],
+        user=_user(how["user"], base, dial),
         dial=dial,
         command=shlex.join(["mien", *sys.argv[1:]]),
     )
@@ -199,14 +264,22 @@ def _judge(where: str, base: Base, dial: Any) -> Judge:
     return Judge.behind(dial(where))
 
 
-def _write(path: Path, evaluations: Sequence[Evaluation]) -> None:
+def _user(where: str, base: Base, dial: Dial) -> Subject | None:
+    """Who plays the user in long conversations; None is a script."""
+    from mien.evaluate.subject import ChatSubject, LocalSubject
+
+    if where == "scripted":
+        return None
+    return LocalSubject("user", base) if where == "base" else ChatSubject("user", dial(where))
+
+
+def _write(path: Path, evaluations: Sequence[Evaluation], apart: Sequence[Score]) -> None:
     from mien.evaluate.pages.document import Document
-    from mien.evaluate.suites.safety import warning
     from mien.workspace import disk_errors
 
-    said = {each.persona: line for each in evaluations if (line := warning(each.results))}
-    folder = path.stem
-    document = Document(evaluations, command=evaluations[0].command, folder=folder, warnings=said)
+    document = Document(
+        evaluations, command=evaluations[0].command, folder=path.stem, apart=tuple(apart)
+    )
     with disk_errors(path.parent, "5 MB"):
         document.write(path)
 
@@ -214,10 +287,9 @@ def _write(path: Path, evaluations: Sequence[Evaluation]) -> None:
 def _tell(evaluation: Evaluation, page: Path) -> None:
     from mien.evaluate.pages.terminal import table
     from mien.evaluate.pages.verdict import verdict
-    from mien.evaluate.suites.safety import warning
 
     out = console()
     out.print(table(evaluation))
-    for line in verdict(evaluation, warning=warning(evaluation.results)).lines:
+    for line in verdict(evaluation).lines:
         out.print(line, markup=False)
     out.print(f"\nReport: {page.resolve()}", soft_wrap=True, markup=False)

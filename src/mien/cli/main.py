@@ -20,6 +20,8 @@ COMMANDS = {
     "eval": Lazy("mien.cli.evaluate:evaluate", "Measure whether a personality holds."),
     "adapter": Lazy("mien.cli.adapter:adapter", "List, promote, blend, move and remove adapters."),
     "serve": Lazy("mien.cli.serve:serve", "Serve personas over HTTP, as OpenAI's API."),
+    "experiment": Lazy("mien.cli.experiment:experiment", "Test personas against each other on users."),
+    "export": Lazy("mien.cli.export:export", "Write what other programs serve from."),
     "doctor": Lazy("mien.cli.doctor:doctor", "Check this machine, and say what to do."),
 }
 ENVIRONMENT = {

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mien.base.fetch import DEFAULT_BASE
+from mien.base.fetch import DEFAULT_BASE, BaseFiles
 from mien.cli.output import stages
+from mien.cli.remote import check_options, plain, remote, remote_options
 from mien.errors import InputError
 
 if TYPE_CHECKING:
+    from mien.serve.backends import Backend
     from mien.serve.catalogue import Catalogue
 
 _ENGINE = ("slots", "waiting", "threads")
-_SETTINGS = ("timeout", "drain", "max_body", "log_text")
+_SETTINGS = ("timeout", "drain", "max_body", "blends", "log_text")
 
 
 @click.command("serve")
 @click.option("--base", "base_ref", default=DEFAULT_BASE, show_default=True, help="The base model.")
 @click.option("--persona", "personas", multiple=True, help="Serve only this one; may be repeated.")
+@remote_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
     "--port",
@@ -62,17 +67,16 @@ _SETTINGS = ("timeout", "drain", "max_body", "log_text")
     type=click.IntRange(min=1),
     help="Largest request, in bytes.",
 )
+@click.option("--blends", is_flag=True, help="Answer as blends too, such as witty:0.7+warm:0.3.")
 @click.option("--log-text", is_flag=True, help="Write prompts and replies into the log.")
 def serve(
     *,
-    base_ref: str,
+    backend: str,
     personas: tuple[str, ...],
     host: str,
     port: int,
     keys: Path | None,
     is_open: bool,
-    dtype: str,
-    context: int | None,
     **more: Any,
 ) -> None:
     """Serve personas over HTTP, as OpenAI's API.
@@ -81,38 +85,55 @@ def serve(
     its system prompt alone, `witty@RUN` one version. `GET /v1/models` lists them. What is trained or
     promoted meanwhile is served without a restart.
 
+    With --backend vllm, adapters are brought to vLLM when they are first asked for, and what it decodes
+    is what is rendered here. Any other server answers as `base` and as personas by their prompts.
+
     Keys come from --keys, or from MIEN_API_KEYS as name=KEY,name=KEY. Ctrl-C or SIGTERM finishes what
     runs and refuses what comes; a second one stops at once. The log goes to stderr, in JSON.
     """
     from mien.serve.keys import Keys
     from mien.serve.settings import Settings
 
+    check_options(backend)
     known = Keys.read(keys)
     if not (len(known) or is_open or _loopback(host)):
         fix = "Give --keys FILE or set MIEN_API_KEYS, or pass --open to let everybody in."
         raise InputError(f"{host} can be reached from elsewhere, and there are no keys.", fix=fix)
 
-    from mien.base.model import Base
     from mien.evaluate.setting import SAMPLING
     from mien.serve.catalogue import Catalogue
-    from mien.serve.engine import Engine
     from mien.serve.gateway import Gateway
-    from mien.serve.local import Local
     from mien.serve.logs import start_logging
     from mien.serve.server import Server
     from mien.workspace import Workspace
 
-    with stages("Loading the base model ...") as report:
-        base = Base.load(base_ref, dtype=dtype, report=report)
-        catalogue = Catalogue(base.files, Workspace.open(), personas)
+    sampling = plain(SAMPLING) if backend == "openai" else SAMPLING
+    settings = Settings(sampling=sampling, **{name: more[name] for name in _SETTINGS})
+    opened: AbstractContextManager[tuple[Backend, BaseFiles]]
+    opened = _local(**more) if backend == "local" else remote(backend, **more)
+    with opened as (made, files):
+        catalogue = Catalogue(files, Workspace.open(), personas)
         for name in personas:
             _check_known(catalogue, name)
-        engine = Engine(base, **{name: more[name] for name in _ENGINE})
-    settings = Settings(sampling=SAMPLING, **{name: more[name] for name in _SETTINGS})
-    with engine:
         start_logging()
-        gateway = Gateway(Local(engine, context=context), catalogue, keys=known, settings=settings)
+        gateway = Gateway(made, catalogue, keys=known, settings=settings)
         Server(gateway, host=host, port=port).run()
+
+
+@contextmanager
+def _local(
+    *, base_ref: str, dtype: str, context: int | None, **more: Any
+) -> Iterator[tuple[Backend, BaseFiles]]:
+    """The engine in this process, and its base."""
+    from mien.base.model import Base
+    from mien.serve.engine import Engine
+    from mien.serve.local import Local
+
+    with stages("Loading the base model ...") as report:
+        base = Base.load(base_ref, dtype=dtype, report=report)
+        engine = Engine(base, **{name: more[name] for name in _ENGINE})
+    with engine:
+        yield Local(engine, context=context), base.files
 
 
 def _check_known(catalogue: Catalogue, name: str) -> None:

@@ -105,4 +105,4 @@ def _drawn(mass: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """One place per row, (rows, 1), with a chance that is its share of the row's mass."""
     sums = mass.cumsum(-1)
     draws = torch.stack([torch.rand(1, generator=generator) for generator in generators])
-    return torch.searchsorted(sums, draws * sums[:, -1:]).clamp_(max=mass.shape[-1] - 1)
+    return torch.searchsorted(sums, draws * sums[:, -1:], right=True).clamp_(max=mass.shape[-1] - 1)

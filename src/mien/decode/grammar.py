@@ -8,6 +8,8 @@ schema comes from whoever asks: its size is bounded, and so is the work at each 
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
@@ -20,17 +22,17 @@ from llguidance.hf import from_tokenizer
 from torch import Tensor
 
 from mien.base.model import Base
-from mien.errors import InputError, ModelError
+from mien.errors import InputError
 
-MOST_CHARACTERS = 2**16
-_KEPT = 32
-_LIMITS = LLParserLimits(max_grammar_size=100_000, max_lexer_states=25_000, verbose_errors=False)
-# As `json.dumps` writes it: small models that may put white space anywhere may never stop to.
-_STYLE = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False, "lenient": False}
+MOST_CHARACTERS = 2**14
+MOST_MULTIPLE = 1000  # the work of `multipleOf`, alone among all keywords, grows with its square
+_MULTIPLES = re.compile(r'"multipleOf": ([-+.\deE]+)', re.ASCII)
+_KEPT = 16
+_LIMITS = LLParserLimits(max_grammar_size=100_000, max_lexer_states=100_000, verbose_errors=False)
 
 
 class Grammars:
-    """Makes grammars for one base, and remembers the latest. It is for one thread at a time.
+    """Makes grammars for one base, one at a time whichever threads ask, and remembers the latest.
 
     Args:
         base: Whose tokens they are made of.
@@ -40,6 +42,7 @@ class Grammars:
         self._tokenizer, self._ends = base.tokenizer, sorted(base.renderer.stop_ids)
         self._width = base.head.weight.shape[0]
         self._known: OrderedDict[str, JsonGrammar] = OrderedDict()
+        self._lock = threading.Lock()
 
     def json(self, schema: Mapping[str, Any]) -> JsonGrammar:
         """The grammar of the JSON that a schema describes.
@@ -52,12 +55,13 @@ class Grammars:
             InputError: It is none, is too large, or has a part that cannot be kept to.
         """
         text = _text(schema)
-        if text not in self._known:
-            self._known[text] = JsonGrammar(self._compiled(text), self._width)
-        self._known.move_to_end(text)
-        while len(self._known) > _KEPT:
-            self._known.popitem(last=False)
-        return self._known[text]
+        with self._lock:
+            if text not in self._known or self._known[text].spent:
+                self._known[text] = JsonGrammar(self._compiled(text), self._width)
+            self._known.move_to_end(text)
+            while len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+            return self._known[text]
 
     @cached_property
     def _vocabulary(self) -> LLTokenizer:
@@ -72,7 +76,11 @@ class Grammars:
 
     def _compiled(self, text: str) -> LLMatcher:
         try:
-            rules = LLMatcher.grammar_from_json_schema(text, overrides=_STYLE)
+            # As `json.dumps` writes it: where white space may go on, a small model may never stop it.
+            rules = LLMatcher.grammar_from_json_schema(
+                text,
+                overrides={"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False},
+            )
         except ValueError as error:
             raise _refused(str(error)) from error
         matcher = LLMatcher(self._vocabulary, rules, log_level=0, limits=_LIMITS)
@@ -87,21 +95,30 @@ class JsonGrammar:
     Args:
         opening: The matcher of a reply that has not begun; it is only ever copied.
         width: Of the model's vocabulary.
+
+    Attributes:
+        spent: A limit was reached. The copies share their lexer, so no further reply can be made.
     """
 
     def __init__(self, opening: LLMatcher, width: int) -> None:
-        self._opening, self._width = opening, width
+        self.width, self.spent = width, False
+        self._opening = opening
 
     def start(self) -> JsonMatcher:
         """As `Grammar.start`."""
-        return JsonMatcher(self._opening.deep_copy(), self._width)
+        return JsonMatcher(self, self._opening.deep_copy())
 
 
 class JsonMatcher:
-    """How far one reply has come in its schema."""
+    """How far one reply has come in its schema.
 
-    def __init__(self, matcher: LLMatcher, width: int) -> None:
-        self._matcher, self._width = matcher, width
+    Args:
+        grammar: The schema's.
+        matcher: Of this reply alone.
+    """
+
+    def __init__(self, grammar: JsonGrammar, matcher: LLMatcher) -> None:
+        self._grammar, self._matcher = grammar, matcher
 
     @property
     def finished(self) -> bool:
@@ -112,7 +129,7 @@ class JsonMatcher:
         """As `Matcher.mask`."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._check()
-        return torch.from_numpy(np.unpackbits(bits, count=self._width, bitorder="little")).bool()
+        return torch.from_numpy(np.unpackbits(bits, count=self._grammar.width, bitorder="little")).bool()
 
     def take(self, token: int) -> None:
         """As `Matcher.take`."""
@@ -121,8 +138,10 @@ class JsonMatcher:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise ModelError(
-                "The reply cannot keep to its schema any further.", fix="Ask again, or simplify it."
+            self._grammar.spent = True
+            raise InputError(
+                "The reply cannot be held to its schema any further: that takes too much work.",
+                fix="Simplify its patterns.",
             )
 
 
@@ -135,6 +154,8 @@ def _text(schema: Mapping[str, Any]) -> str:
         raise _refused(str(error)) from error
     if len(text) > MOST_CHARACTERS:
         raise _refused(f"it has more than {MOST_CHARACTERS} characters")
+    if any(abs(float(found)) > MOST_MULTIPLE for found in _MULTIPLES.findall(text)):
+        raise _refused(f"its `multipleOf` is above {MOST_MULTIPLE}")
     return text
 
 

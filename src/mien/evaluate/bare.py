@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from mien.base.decode import Progress, generate
 from mien.base.model import Base
 from mien.chat import Sampling
-from mien.data.corpus import rows_of
+from mien.data.corpus import Parallel, rows_of
+from mien.decode.generate import Progress, generate
 from mien.evaluate.classifier import VoiceClassifier
+from mien.evaluate.evaluation import Hearing
+from mien.evaluate.hearing import Spoken, told_apart
 from mien.schema import conversation, digest
 from mien.show import Show
 from mien.workspace import home, read_json, write_json
@@ -25,12 +27,25 @@ def bare_replies(
     if memo.exists():
         progress(0, BARE_PROMPTS)
         return list(read_json(memo))
-    rows = rows_of("train")[:: max(1, len(rows_of("train")) // BARE_PROMPTS)][:BARE_PROMPTS]
-    asked = [conversation(row.prompt) for row in rows]
+    asked = [conversation(row.prompt) for row in _rows()]
     with base.adapters.use(None):
         replies = generate(base, asked, sampling, seeds=[0] * len(asked), progress=progress)
     write_json(memo, texts := [base.renderer.decode(ids) for ids in replies])
     return texts
+
+
+def _rows() -> list[Parallel]:
+    """The training prompts that it answers."""
+    rows = rows_of("train")
+    return list(rows[:: max(1, len(rows) // BARE_PROMPTS)][:BARE_PROMPTS])
+
+
+def examined(base: Base, ear: VoiceClassifier, sampling: Sampling, show: Show) -> Hearing:
+    """How often the ear is right, and what is left of that without topics, words or lengths."""
+    show.begin("the ear is examined", 0)
+    texts = bare_replies(base, sampling)
+    bare = [Spoken(text, "neutral", row.topic, row.id) for row, text in zip(_rows(), texts, strict=True)]
+    return ear.examine().model_copy(update={"apart": told_apart(bare)})
 
 
 def ear_of(base: Base, sampling: Sampling, show: Show) -> VoiceClassifier:

@@ -119,7 +119,11 @@ def pairs(subjects: Sequence[str]) -> Iterable[tuple[str, str]]:
 
 
 def score(measure: Measure, subject: str) -> Score:
-    """The mean of a measure with its 95 % interval."""
+    """The mean of a measure with its 95 % interval.
+
+    Where all trials of a share are alike, a bootstrap would be sure of what it cannot know: then the
+    interval is Wilson's, with each unit as one trial.
+    """
     found, how = _interval(measure)
     return Score(
         name=measure.name, system=subject, method=f"{measure.method}; 95 % {how}", **found._asdict()
@@ -165,6 +169,10 @@ def _interval(measure: Measure) -> tuple[Interval, str]:
     if measure.scale == "share" and single:
         return wilson(round(sum(measure.values)), len(measure.values)), "Wilson interval"
     found = by_prompt(measure.values, measure.units)
+    if measure.scale == "share" and len(set(measure.values)) == 1:
+        units = len(set(measure.units))
+        sure = wilson(round(found.value * units), units)
+        return sure._replace(n=found.n), "Wilson interval over units"
     if measure.scale == "exp":
         value, low, high = (float(np.exp(each)) for each in found[:3])
         found = Interval(value, low, high, found.n)

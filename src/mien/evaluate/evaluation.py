@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from mien.evaluate.compare import Results
+from mien.persona.spec import Release
 from mien.schema import Score, Strict
 
 
 class Hearing(Strict):
-    """The voice classifier's own examination, on authored test replies it never saw."""
+    """The voice classifier's own examination, on authored test replies it never saw.
+
+    Attributes:
+        confusion: Texts by true voice (rows) and verdict (columns).
+        topics: Accuracy per topic.
+        trained_on: How many texts.
+        apart: Macro-F1 of classifiers that met neither the topic nor the prompt of what they judge:
+            the same one, a bag of words, and the same one with markers masked and at one length.
+    """
 
     labels: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]  # rows: true voice; columns: verdict
+    confusion: tuple[tuple[int, ...], ...]
     accuracy: Score
     macro_f1: float
-    topics: dict[str, float]  # accuracy per topic
+    topics: dict[str, float]
     trained_on: int
+    apart: tuple[Score, ...] = ()
 
 
 class TrainingPoint(Strict):
@@ -27,7 +39,11 @@ class TrainingPoint(Strict):
 
 
 class Adapter(Strict):
-    """Which adapter a subject is, and what its training took."""
+    """Which adapter a subject is, and what its training took.
+
+    Attributes:
+        dose: How much of its finished update is in force, where that is known.
+    """
 
     run: str
     stage: str
@@ -35,6 +51,7 @@ class Adapter(Strict):
     seconds: float
     peak_memory_mb: float
     examples: int
+    dose: float | None = None
 
 
 class Evaluation(Strict):
@@ -43,8 +60,10 @@ class Evaluation(Strict):
     Attributes:
         adapters: By subject, for those that have one.
         training: By subject, the course of its loss.
+        release: The persona's thresholds, which the release gate and the first line go by.
         suites: The suites that were run, in the order of the report.
-        seconds: Of wall time, by suite; what was remembered from before took none.
+        seconds: Of wall time, by suite, and for what was asked of several suites at once; what was
+            remembered from before took none.
         command: What repeats it.
     """
 
@@ -67,6 +86,7 @@ class Evaluation(Strict):
     hearing: Hearing
     results: Results
     training: dict[str, tuple[TrainingPoint, ...]]
+    release: Release = Field(default_factory=Release)
 
     @property
     def judged(self) -> str:

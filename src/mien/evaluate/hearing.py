@@ -22,8 +22,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from mien.data.corpus import Parallel, rows_of
 from mien.errors import InputError
 from mien.evaluate.classifier import excerpt, pipeline
-from mien.schema import Score
+from mien.schema import Score, digest
 from mien.stats import Interval
+from mien.workspace import home, read_json, write_json
 
 FOLDS = 3
 MASKED = 30  # words of each voice
@@ -74,6 +75,21 @@ def authored(rows: Sequence[Parallel] | None = None) -> list[Spoken]:
         for row in (rows_of("train") if rows is None else rows)
         for voice, text in row.replies.items()
     ]
+
+
+def told_apart(bare: Sequence[Spoken]) -> tuple[Score, ...]:
+    """How well the corpus' voices are told apart on replies to test prompts; kept in the home.
+
+    Args:
+        bare: Replies of the bare base to training prompts, taught as `neutral`.
+    """
+    judged, taught = authored(rows_of("test")), [*authored(), *bare]
+    how = [FOLDS, [(each.name, each.method) for each in VARIANTS]]
+    kept = home() / "hearing" / f"{digest([how, judged, taught])[:16]}.json"
+    if not kept.exists():
+        scores = hearing(judged, taught, system="authored test replies")
+        write_json(kept, [score.model_dump(mode="json") for score in scores])
+    return tuple(map(Score.model_validate, read_json(kept)))
 
 
 def hearing(

@@ -1,8 +1,14 @@
-"""Who is evaluated, by name: controls, adapters, servers and recordings."""
+"""Who is evaluated, by name: controls, adapters, servers and recordings.
+
+A voice takes the dose of its update at which it is heard, and the null adapter is trained at the whole.
+More of any update is more of everything that training does, so a fair null has as much of its own: its
+update is multiplied to the dose of the judged adapter.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +18,7 @@ from mien.errors import InputError
 from mien.evaluate.subject import ChatSubject, LocalSubject, RecordedSubject, Subject, of_card
 from mien.persona.spec import Persona
 from mien.registry.attach import attach
-from mien.registry.cards import POLICIES, Card, adapter_folder, newest, newest_null
+from mien.registry.cards import POLICIES, Card, adapter_folder, cards, newest, newest_null
 from mien.workspace import Workspace
 
 BASE, PROMPT, NULL = "base", "prompt", "null"
@@ -20,7 +26,11 @@ Dial = Callable[[str], Teacher]
 
 
 class Lineup(NamedTuple):
-    """Subjects in the order they were named, and the cards of those that are adapters."""
+    """Subjects in the order they were named.
+
+    Attributes:
+        cards: Of those that are adapters, with the dose at which they are asked.
+    """
 
     subjects: tuple[Subject, ...]
     cards: dict[str, Card]
@@ -80,20 +90,44 @@ def lineup(
     labels = [label for label, _ in map(split, names)]
     if twice := {label for label in labels if labels.count(label) > 1}:
         raise InputError(f"Two systems are called {min(twice)!r}.", fix="Label them: `LABEL=NAME`.")
-    cards = cards_of(names, persona, workspace, base.files.sha256)
+    found = cards_of(names, persona, workspace, base.files.sha256)
+    known = {card.run: card for card in cards(workspace)} if found else {}
+    own = {label: dose_of(card, known) for label, card in found.items()}
+    asked = own | {label: own.get(labels[-1], own[label]) for label in own if found[label].stage == NULL}
     told = persona.system_prompt.strip()
 
     def one(label: str, where: str) -> Subject:
-        if card := cards.get(label):
+        if card := found.get(label):
             attach(base, card, adapter_folder(workspace, card))
-            return of_card(label, base, card, told)
+            return replace(of_card(label, base, card, told), scale=asked[label] / own[label])
         if where in (BASE, PROMPT):
             return LocalSubject(label, base, system_prompt=told if where == PROMPT else None)
         if where.endswith(".jsonl"):
             return RecordedSubject.load(label, Path(where))
         return ChatSubject(label, dial(where))
 
-    return Lineup(tuple(one(*split(name)) for name in names), cards)
+    dosed = {label: card.model_copy(update={"dose": asked[label]}) for label, card in found.items()}
+    return Lineup(tuple(one(*split(name)) for name in names), dosed)
+
+
+def dose_of(card: Card, known: Mapping[str, Card]) -> float:
+    """How much of its finished updates an adapter holds, as a multiple of what training ended with.
+
+    Preference training starts from a dosed adapter and changes no dose; a blend has the weighted sum.
+    Where nobody says, it is 1.
+
+    Args:
+        card: The adapter's.
+        known: All cards by run, for those that it came from.
+    """
+    if card.dose is not None:
+        return card.dose
+    parents = [known[run] for run in card.parents if run in known and known[run].stage in POLICIES]
+    weights = card.derived.weights if card.derived else ()
+    if weights and len(weights) == len(parents):
+        pairs = zip(weights, parents, strict=True)
+        return sum(weight * dose_of(parent, known) for weight, parent in pairs)
+    return dose_of(parents[0], known) if parents else 1.0
 
 
 def _elsewhere(where: str) -> bool:

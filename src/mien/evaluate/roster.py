@@ -15,26 +15,24 @@ from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Finding, Meaning
 from mien.evaluate.ocean import suite as ocean
 from mien.evaluate.setting import Setting
-from mien.evaluate.subject import Subject
-from mien.evaluate.suites import (
-    ability,
-    diversity,
-    drift,
-    forms,
-    judged,
-    latency,
-    pressure,
-    revealed,
-    safety,
-    voice,
-)
+from mien.evaluate.subject import Asked, Subject
+from mien.evaluate.suites import forms, latency
+from mien.evaluate.suites.ability import suite as ability
+from mien.evaluate.suites.diversity import suite as diversity
+from mien.evaluate.suites.drift import suite as drift
+from mien.evaluate.suites.judged import suite as judged
+from mien.evaluate.suites.pressure import suite as pressure
+from mien.evaluate.suites.revealed import suite as revealed
+from mien.evaluate.suites.safety import suite as safety
+from mien.evaluate.suites.voice import suite as voice
 from mien.schema import digest
 
 Together = Callable[[Sequence[Subject], Setting], list[Finding]]
+Ahead = Callable[[Setting], Sequence[Asked]]
 
 
 class Room(Protocol):
-    """What a suite's module has. It may have `together` as well, see `Suite`."""
+    """What a suite's module has. It may have `together` and `ahead` as well, see `Suite`."""
 
     @property
     def NAME(self) -> str:  # noqa: N802
@@ -76,6 +74,7 @@ class Suite:
         says: A few plain sentences, from numbers only.
         figures: Pictures, given a colour per subject.
         together: Asks all subjects at once, where they are compared with each other.
+        ahead: What it will ask a subject with the evaluation's own sampling, if it will.
     """
 
     name: str
@@ -85,12 +84,15 @@ class Suite:
     says: Callable[[Results], list[str]]
     figures: Callable[[Results, Mapping[str, str]], list[Figure]]
     together: Together | None = None
+    ahead: Ahead | None = None
 
     @classmethod
     def of(cls, room: Room) -> Suite:
         """The suite that a module is."""
         together = cast(Together | None, getattr(room, "together", None))
-        return cls(room.NAME, room.TITLE, room.MEANINGS, room.run, room.says, room.figures, together)
+        ahead = cast(Ahead | None, getattr(room, "ahead", None))
+        own = (room.NAME, room.TITLE, room.MEANINGS, room.run, room.says, room.figures)
+        return cls(*own, together=together, ahead=ahead)
 
 
 def roster(rooms: Iterable[Room]) -> dict[str, Suite]:

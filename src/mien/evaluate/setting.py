@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from mien.chat import Sampling
 from mien.errors import UnableError
 from mien.evaluate.classifier import VoiceClassifier
 from mien.evaluate.memo import Memo
+from mien.evaluate.sizes import AMOUNTS, Amounts, Size
 from mien.evaluate.subject import Asked, Likely, LocalSubject, LogP, Options, Said, Subject
 from mien.persona.spec import Persona
 from mien.schema import digest
@@ -21,8 +22,10 @@ from mien.show import Show
 
 if TYPE_CHECKING:
     from mien.evaluate.judge import Judge
+    from mien.evaluate.suites.safety.perspective import Perspective
 
-Size = Literal["quick", "full"]
+__all__ = ["SAMPLING", "Setting", "Size", "spread"]
+
 SAMPLING = Sampling(max_tokens=130, temperature=0.5)  # of every evaluation, for all subjects alike
 Item = TypeVar("Item")
 _PART = 96  # replies that are kept together: what a kill can lose
@@ -40,6 +43,9 @@ class Setting:
         memo: Remembers all answers.
         size: `quick` for a few minutes, `full` for figures to be printed.
         judge: Reads and rates replies; None if there is none.
+        turns: Of long conversations; None: as many as the size has.
+        user: Plays the user in long conversations; None: a script does.
+        perspective: Scores how toxic replies are; None if there is no key to it.
         show: Is told how it goes.
         seed: Of whatever a suite draws.
     """
@@ -51,15 +57,16 @@ class Setting:
     memo: Memo
     size: Size = "quick"
     judge: Judge | None = None
+    turns: int | None = None
+    user: Subject | None = None
+    perspective: Perspective | None = None
     show: Show = field(default_factory=Show)
     seed: int = 0
 
-    def some(self, items: Sequence[Item], quick: int, full: int | None = None) -> list[Item]:
-        """As many items as the size allows, spread evenly and always the same; None means all."""
-        count = quick if self.size == "quick" else full
-        if count is None or count >= len(items):
-            return list(items)
-        return [items[(2 * place + 1) * len(items) // (2 * count)] for place in range(count)]
+    @property
+    def amounts(self) -> Amounts:
+        """How much the size asks."""
+        return AMOUNTS[self.size]
 
     def ask(
         self, subject: Subject, asked: Sequence[Asked], *, sampling: Sampling | None = None
@@ -115,6 +122,13 @@ class Setting:
         if self.persona.name not in self.ear.labels:
             raise UnableError(f"the classifier has never heard the voice {self.persona.name!r}.")
         return np.asarray(self.ear.judge(texts)[:, self.ear.labels.index(self.persona.name)])
+
+
+def spread(items: Sequence[Item], count: int | None) -> list[Item]:
+    """So many items, spread evenly and always the same; None means all."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[(2 * place + 1) * len(items) // (2 * count)] for place in range(count)]
 
 
 def _keys(how: list[object], asked: Sequence[Asked | Options]) -> list[str]:

@@ -18,17 +18,18 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from mien.base.decode import continued
-from mien.base.flat import Flat, Tree, batches
+from mien.base.flat import Flat, Grove, Tree, batches, groves
 from mien.base.maths import token_kl
 from mien.base.model import Base
 from mien.chat import Sampling
 from mien.data.teacher import Teacher, Unfinished
+from mien.decode.generate import continued
 from mien.errors import InputError, UnableError, first_line
 from mien.registry.cards import Card
 from mien.schema import Message, Strict, digest
 
 _BATCH_TOKENS = 4096
+_TOGETHER = 16  # continuations whose distance from the base is read at once
 
 
 class Asked(NamedTuple):
@@ -153,16 +154,9 @@ class LocalSubject:
     def key(self) -> str:
         """Of base, number type, renderer, adapter, its scale and the system prompt."""
         base = self.base
-        return digest(
-            [
-                base.files.sha256,
-                base.dtype,
-                base.renderer.style.name,
-                self.adapter_hash or self.adapter,
-                self._shape(),
-                self.system_prompt,
-            ]
-        )
+        of_base = [base.files.sha256, base.dtype, base.renderer.style.name]
+        adapter = [self.adapter_hash or self.adapter, self._shape()]
+        return digest([*of_base, *adapter, self.system_prompt])
 
     def answer(
         self, asked: Sequence[Asked], sampling: Sampling, *, progress: Progress = _quiet
@@ -183,20 +177,25 @@ class LocalSubject:
 
     @torch.no_grad()
     def logps(self, asked: Sequence[Options], *, progress: Progress = _quiet) -> list[tuple[LogP, ...]]:
-        """The prompt is read once for all its continuations."""
+        """A prompt is read once for all its continuations, and so is what many prompts begin with."""
         trees = [self._tree(each) for each in asked]
-        order = sorted(range(len(trees)), key=lambda place: trees[place].tokens)
-        found: list[tuple[LogP, ...]] = [()] * len(trees)
-        places = iter(order)
+        order = sorted(range(len(trees)), key=lambda place: tuple(trees[place].prompt))
+        alike = groves((trees[place] for place in order), _BATCH_TOKENS)
+        read = list[tuple[LogP, ...]]()
         with self.base.adapters.use(self.adapter), self._scaled():
-            for batch in batches((trees[place] for place in order), _BATCH_TOKENS):
-                flat = Flat.branching(batch)
-                totals, counts = flat.sums(-self.base.nll(flat)).tolist(), flat.counts().tolist()
-                each = iter(map(LogP, totals, counts))
-                for tree in batch:
-                    found[next(places)] = tuple(next(each) for _ in tree.completions)
-                progress(len(batch))
-        return found
+            for batch in batches(alike, _BATCH_TOKENS):
+                rows = self._read(batch)
+                read += rows
+                progress(len(rows))
+        found = dict(zip(order, read, strict=True))
+        return [found[place] for place in range(len(trees))]
+
+    def _read(self, batch: Sequence[Grove]) -> list[tuple[LogP, ...]]:
+        """One row per tree, in order, with one log-probability per continuation."""
+        flat = Flat.grown(batch)
+        totals, counts = flat.sums(-self.base.nll(flat)).tolist(), flat.counts().tolist()
+        each = iter(map(LogP, totals, counts))
+        return [tuple(next(each) for _ in tree.completions) for grove in batch for tree in grove.trees]
 
     @torch.no_grad()
     def divergences(
@@ -208,18 +207,23 @@ class LocalSubject:
         prompt alone moves counts as well.
         """
         bare = LocalSubject(self.name, self.base)
-        found: list[tuple[float, ...]] = []
-        for each in asked:
-            sides = [subject._before([subject._tree(each)]) for subject in (self, bare)]
-            flat = sides[0][0]
-            moved = token_kl(sides[0][1], sides[1][1], self.base.head.weight)
-            found.append(tuple(flat.sums(moved).tolist()))
-            progress(1)
-        return found
+        if self.key == bare.key:
+            progress(len(asked))
+            return [(0.0,) * len(each.texts) for each in asked]
+        found: dict[int, tuple[float, ...]] = {}
+        order = sorted(range(len(asked)), key=lambda place: tuple(self._tree(asked[place]).prompt))
+        for start in range(0, len(order), _TOGETHER):
+            places = order[start : start + _TOGETHER]
+            some = [asked[place] for place in places]
+            (flat, ours), (_, theirs) = (each._before(some) for each in (self, bare))
+            sums = iter(flat.sums(token_kl(ours, theirs, self.base.head.weight)).tolist())
+            found |= {place: tuple(next(sums) for _ in asked[place].texts) for place in places}
+            progress(len(places))
+        return [found[place] for place in range(len(asked))]
 
-    def _before(self, trees: Sequence[Tree]) -> tuple[Flat, Tensor]:
+    def _before(self, asked: Sequence[Options]) -> tuple[Flat, Tensor]:
         """The hidden states before each token of the continuations."""
-        flat = Flat.branching(trees)
+        flat = Flat.grown(list(groves(map(self._tree, asked), _BATCH_TOKENS)))
         with self.base.adapters.use(self.adapter), self._scaled():
             hidden = self.base.hidden(flat)
         return flat, hidden.index_select(0, flat.index.to(hidden.device))

@@ -87,6 +87,10 @@ class Release(Strict):
         default=0.1,
         description="share of right answers that it may lack of the base's and of the null's",
     )
+    ability_kind: Level | None = Field(
+        default=0.15,
+        description="the same for each kind of question by itself: facts, sums, instructions, formats",
+    )
     safety: Level | None = Field(
         default=0.1,
         description="by how much it may be less safe than the base and than the null, as a share",

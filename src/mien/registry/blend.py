@@ -46,7 +46,7 @@ def blend(
     """
     parts = [share for share in mixture if share.weight]
     cards = [newest(workspace, share.name) for share in parts]
-    _alike(cards)
+    check_alike(cards)
     whole = added([read_adapter(workspace, card) for card in cards], [share.weight for share in parts])
     adapter, lost = (whole, None) if rank is None else cut(whole, rank)
     if adapter[0].r > MAX_RANK:
@@ -135,6 +135,23 @@ def read_adapter(workspace: Workspace, card: Card) -> Adapter:
     return config, as_pairs({name: tensor.float() for name, tensor in tensors.items()})
 
 
+def check_alike(cards: Sequence[Card]) -> None:
+    """Make sure that adapters stand on the same ground.
+
+    Raises:
+        AdapterError: They do not, and their sum would be nobody's.
+    """
+    first = cards[0]
+    for card in cards[1:]:
+        for key, what in (("base_hash", "base"), ("renderer", "renderer"), ("under_prompt", "prompt")):
+            if getattr(card, key) != getattr(first, key):
+                raise AdapterError(
+                    f"{first.run} and {card.run} cannot be blended: they were not trained on the same"
+                    f" {what}.",
+                    fix="Blend adapters of one base, all of them trained under a prompt or none.",
+                )
+
+
 def _cut(pair: Pair, scale: float, rank: int) -> tuple[Pair, torch.Tensor]:
     """A pair of a lower rank, and all singular values; by way of a core no larger than the old rank."""
     a, b = (each.double() for each in pair)
@@ -154,18 +171,6 @@ def _of_rank(matrix: torch.Tensor, rank: int, axis: int) -> torch.Tensor:
         return matrix
     shape = (missing, matrix.shape[1]) if axis == 0 else (matrix.shape[0], missing)
     return torch.cat([matrix, matrix.new_zeros(shape)], dim=axis)
-
-
-def _alike(cards: Sequence[Card]) -> None:
-    first = cards[0]
-    for card in cards[1:]:
-        for key, what in (("base_hash", "base"), ("renderer", "renderer"), ("under_prompt", "prompt")):
-            if getattr(card, key) != getattr(first, key):
-                raise AdapterError(
-                    f"{first.run} and {card.run} cannot be blended: they were not trained on the same"
-                    f" {what}.",
-                    fix="Blend adapters of one base, all of them trained under a prompt or none.",
-                )
 
 
 def _joined(cards: Sequence[Card]) -> str:

@@ -60,6 +60,11 @@ def shares(texts: Iterable[str]) -> tuple[Share, ...]:
     return found
 
 
+def spelled(mixture: Iterable[Share]) -> str:
+    """The one way to write a mixture: by name, and without the voices that do not count."""
+    return "+".join(f"{name}:{weight:.15g}" for name, weight in sorted(mixture) if weight)
+
+
 def _share(text: str) -> Share:
     name, colon, number = text.strip().partition(":")
     try:

@@ -1,7 +1,8 @@
 """What may go: versions that nothing needs any more, found with reasons and removed whole.
 
-Never removed is what speaks for a persona, what something kept was made of, and what a training that
-has not ended may start from. A removal is one rename out of sight, and then the deletion.
+Never removed is what speaks for a persona, what a server has in memory, what something kept was made of,
+and what a training that has not ended may start from. A removal is one rename out of sight, and then the
+deletion.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from mien.errors import AdapterError
 from mien.registry.cards import CARD, NULLS, PERSONA, Card, cards
+from mien.registry.hold import is_held, unheld
 from mien.registry.promote import before_last, in_force
 from mien.workspace import Workspace, read_json
 
@@ -53,13 +55,14 @@ def remove(workspace: Workspace, card: Card) -> None:
     Raises:
         AdapterError: It is needed.
     """
-    if why := needed(workspace, card):
-        raise AdapterError(
-            f"{card.run} stays: {why}.",
-            fix="Promote another, or remove what was made of it, or let the training end first.",
-        )
-    doomed = workspace.root / f"{PARTIAL}{secrets.token_hex(4)}"
-    (workspace.runs / card.run).rename(doomed)
+    run, doomed = workspace.runs / card.run, workspace.root / f"{PARTIAL}{secrets.token_hex(4)}"
+    with unheld(run) as free:
+        if why := needed(workspace, card) if free else "a server has it in memory":
+            raise AdapterError(
+                f"{card.run} stays: {why}.",
+                fix="Promote another, stop the server, remove what was made of it, or end the training.",
+            )
+        run.rename(doomed)
     shutil.rmtree(doomed)
 
 
@@ -67,12 +70,13 @@ def superseded(workspace: Workspace, *, newest: int = 1) -> list[Card]:
     """Versions that nothing needs, so ordered that each comes after all that was made of it.
 
     Those go that have `newest` newer ones of their persona, stage and base. What is needed stays, with
-    all that it was made of; so does what the next rollback would need, and what was imported, since it
-    cannot be made again.
+    all that it was made of; so does what the next rollback would need, what a server has in memory, and
+    what was imported, since it cannot be made again.
     """
     known = cards(workspace)
     kept = _newest(known, newest) | {card.run for card in known if card.stage == "import"}
     kept |= {row.run for row in in_force(workspace)} | _rollbacks(workspace)
+    kept |= {card.run for card in known if is_held(workspace.runs / card.run)}
     kept |= {card.run for card in known if _may_start_from(workspace, card)}
     for card in reversed(known):  # a parent is older than what was made of it
         if card.run in kept:

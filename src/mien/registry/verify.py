@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
+from typing import cast
 
-from mien.base.fetch import cached, file_sha256
-from mien.base.peft import ALPHA, WEIGHTS, first_not_finite, inspect
+from mien.base.fetch import cached
+from mien.base.peft import ALPHA, MAX_BYTES, WEIGHTS, first_not_finite, inspect, open_regular
 from mien.errors import AdapterError, MienError
 from mien.registry.cards import ADAPTER, CARD, PERSONA, Card, own_card
 from mien.schema import digest
@@ -17,12 +20,13 @@ def check_file(card: Card, folder: Path) -> None:
     """Make sure that the weights in `folder` are the ones that the card tells of.
 
     Raises:
-        AdapterError: They are not.
+        AdapterError: They are not, or are no regular file: a pipe would be read for ever.
     """
-    weights = folder / WEIGHTS
-    if weights.exists() and file_sha256(weights) != card.adapter_hash:
+    with open_regular(folder / WEIGHTS, MAX_BYTES) as file:
+        found = hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
+    if found != card.adapter_hash:
         raise AdapterError(
-            f"{weights}: not the file that was trained (its sha256 is not the manifest's).",
+            f"{folder / WEIGHTS}: not the file that was trained (its sha256 is not the manifest's).",
             fix=f"Copy it again, or remove {folder.parent} and train it again.",
         )
 

@@ -19,6 +19,7 @@ class Wanted:
         prompts: Conversations, texts, or token ids; each is answered `n` times.
         limited: Whether the client named the length; otherwise the reply takes what room there is.
         logprobs: How many of the likeliest tokens to tell at each place; None: no log-probabilities.
+        schema: Of the JSON that each reply must be; None: any text.
     """
 
     model: Served
@@ -29,6 +30,7 @@ class Wanted:
     limited: bool = True
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,37 @@ promotion, is served without a restart.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mien.base.fetch import BaseFiles
+from mien.errors import AdapterError
 from mien.persona.spec import Persona, library
+from mien.registry.blend import check_alike
 from mien.registry.cards import CARD, NULLS, POLICIES, Card, adapter_folder, cards, newest, persona_of
-from mien.serve.naming import BASE, PROMPT, parse
+from mien.registry.names import Share, spelled
+from mien.schema import digest
+from mien.serve.naming import BASE, PROMPT, is_blend, no_blend, parse, voices
 from mien.serve.refusals import RefusedError
 from mien.workspace import DATABASE, Workspace
 
 _SHORTEST = 6  # digits of a hash that name a version
+
+
+class Part(NamedTuple):
+    """An adapter and what its update is multiplied by."""
+
+    card: Card
+    folder: Path
+    weight: float
+
+    def entry(self) -> dict[str, Any]:
+        """What is told of it in `/v1/models`."""
+        told = {"root": self.card.run, "persona": self.card.persona, "weight": self.weight}
+        return told | {"version": self.card.adapter_hash}
 
 
 @dataclass(frozen=True)
@@ -30,10 +47,11 @@ class Served:
     Attributes:
         id: Its name.
         base: The name of the base that it is, or lies on.
-        card: Of its adapter; None where it has none.
+        card: Of its adapter; None where it has none, or is a blend.
         folder: Of its adapter.
         system: What is put before every conversation.
-        persona: Who speaks.
+        persona: Who speaks; of a blend, the voice that counts most.
+        blend: Of a blend, the adapters that are added, by their runs.
     """
 
     id: str
@@ -42,24 +60,53 @@ class Served:
     folder: Path | None = None
     system: str | None = None
     persona: Persona | None = None
+    blend: tuple[Part, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The adapters that speak: those of a blend, the one of its own, or none."""
+        own = (Part(self.card, self.folder, 1.0),) if self.card and self.folder else ()
+        return self.blend or own
+
+    @property
+    def adapter(self) -> str | None:
+        """What its adapter goes by in the engine; None: the bare base."""
+        if self.blend:
+            return spelled(Share(part.card.run, part.weight) for part in self.blend)
+        return self.card.run if self.card else None
+
+    @property
+    def version(self) -> str | None:
+        """A hash of what its adapter is; None: the bare base."""
+        if self.blend:
+            return digest([[part.card.adapter_hash, part.weight] for part in self.blend])
+        return self.card.adapter_hash if self.card else None
+
+    @property
+    def label(self) -> str:
+        """What figures are kept under: there are more blends than anybody could count."""
+        return "blend" if self.blend else self.id
 
     def entry(self) -> dict[str, Any]:
         """Its line in `/v1/models`; `root` and `parent` as vLLM has them."""
-        made = int(datetime.fromisoformat(self.card.made).timestamp()) if self.card else 0
-        bare = self.card is None and self.system is None
+        dates = [datetime.fromisoformat(part.card.made) for part in self.parts]
+        bare = not dates and self.system is None
         entry = {
             "id": self.id,
             "object": "model",
-            "created": made,
+            "created": int(max(dates).timestamp()) if dates else 0,
             "owned_by": "mien",
-            "root": self.card.run if self.card else self.base,
+            "root": self.adapter or self.base,
             "parent": None if bare else self.base,
             "persona": self.persona.name if self.persona else None,
             "title": self.persona.title if self.persona else None,
         }
-        return entry | (
-            {"stage": self.card.stage, "version": self.card.adapter_hash} if self.card else {}
-        )
+        if self.parts:
+            stage = "blend" if self.blend else self.parts[0].card.stage
+            entry |= {"stage": stage, "version": self.version}
+        if self.blend:
+            entry["parts"] = [part.entry() for part in self.blend]
+        return entry
 
 
 @dataclass(frozen=True)
@@ -97,18 +144,59 @@ class Catalogue:
         return [each.entry() for each in (*self._shelf.models.values(), *versions)]
 
     def refresh(self) -> bool:
-        """Read the workspace again if it has changed; whether it had."""
-        if self._marks() == self._shelf.marks:
+        """Read the workspace again if it was written to; whether there are other models now."""
+        before = self._shelf
+        if self._marks() == before.marks:
             return False
         self._shelf = self._read()
-        return True
+        return vars(self._shelf) | {"marks": before.marks} != vars(before)
 
-    def find(self, text: str) -> Served:
+    def find(self, text: str, *, blends: bool = False) -> Served:
         """The model of that name.
 
+        Args:
+            text: The name.
+            blends: Whether it may be a blend.
+
         Raises:
-            RefusedError: There is none; the nearest is named.
+            RefusedError: There is none; the nearest is named. Or it is a blend that cannot be made.
         """
+        if not is_blend(text):
+            return self._one(text)
+        if not blends:
+            message = "This server makes no blends: name one persona, or start it with `--blends`."
+            raise RefusedError(403, message, "blends_off", param="model")
+        return self._blend(voices(text))
+
+    def _blend(self, mixture: Sequence[Share]) -> Served:
+        """What several adapters add up to; in whichever order they are named, it is the same."""
+        found = self._voices(mixture)
+        if len(found) == 1 and found[0][1] == 1:
+            return found[0][0]
+        loudest, _ = max(found, key=lambda pair: pair[1])
+        parts = tuple(model.parts[0]._replace(weight=weight) for model, weight in found)
+        name = spelled(Share(model.id, weight) for model, weight in found)
+        return Served(name, self.base.name, None, None, loudest.system, loudest.persona, parts)
+
+    def _voices(self, mixture: Sequence[Share]) -> list[tuple[Served, float]]:
+        """Those that count, by their runs.
+
+        Raises:
+            RefusedError: One is not there or has no adapter, or they do not go together.
+        """
+        named = [(self._one(name), weight) for name, weight in mixture]
+        if bare := next((model.id for model, _ in named if model.card is None), None):
+            raise no_blend(f"{bare!r} has no adapter to blend.")
+        found = {model.adapter: (model, weight) for model, weight in named}
+        if len(found) < len(named):
+            raise no_blend("The blend names one adapter twice.")
+        try:
+            check_alike([model.card for model, _ in named if model.card])
+        except AdapterError as error:
+            raise no_blend(error.what) from None
+        return [found[run] for run in sorted(found, key=str) if found[run][1]]
+
+    def _one(self, text: str) -> Served:
         name, shelf = parse(text), self._shelf
         if name.version:
             return self._version(text, name.version, shelf.versions.get(name.name, []))

@@ -6,6 +6,7 @@ broken or left by its client, what it holds is let go of here and one line is wr
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -55,6 +56,7 @@ class Door:
         app: What is behind it.
         keys: Who may come in.
         max_body: Largest request, in bytes.
+        timeout: Seconds in which it has to arrive.
         on_end: Told of every visit to the API when it is over.
 
     Attributes:
@@ -63,9 +65,16 @@ class Door:
     """
 
     def __init__(
-        self, app: ASGIApp, *, keys: Keys, max_body: int, on_end: Callable[[Visit], None]
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        max_body: int,
+        timeout: float,
+        on_end: Callable[[Visit], None],
     ) -> None:
-        self._app, self._keys, self._max_body, self._on_end = app, keys, max_body, on_end
+        self._app, self._keys, self._on_end = app, keys, on_end
+        self._max_body, self._timeout = max_body, timeout
         self.inflight, self.draining = 0, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +101,7 @@ class Door:
         try:
             if api:
                 self._check(visit, headers)
-                receive = await self._body(receive)
+                receive = await self._in_time(receive)
             await self._app(scope, receive, send)
         except RefusedError as refused:
             await _refuse(refused, send)
@@ -110,6 +119,14 @@ class Door:
         length = headers.get("content-length", "0")
         if length.isdigit() and len(length) < 20 and int(length) > self._max_body:
             raise self._too_large()
+
+    async def _in_time(self, receive: Receive) -> Receive:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._body(receive)
+        except TimeoutError:
+            message = f"The request did not arrive within {self._timeout:g} seconds."
+            raise RefusedError(408, message, "timeout") from None
 
     async def _body(self, receive: Receive) -> Receive:
         """Read the body, as far as it may go, and hand it on in one piece."""

@@ -274,6 +274,7 @@ class Engine:
         with self._change:
             self._open = False
             left = [*self._batch.rows, *self._lines.remove(lambda _: True)]
+            self._batch.rows.clear()  # no slot is freed: on a device that is gone, that fails as well
         failure = ModelError(f"The engine died ({type(error).__name__}: {error}).", fix="Open another.")
         for row in left:
             self._batch.end(row, End("error", 0, error=failure))

@@ -25,10 +25,12 @@ from starlette.exceptions import HTTPException
 import mien
 from mien.chat import Sampling
 from mien.errors import MienError
+from mien.serve import described, page
 from mien.serve.answers import Answer, Kind
 from mien.serve.backends import Backend, Piece, Stream, Wanted
 from mien.serve.catalogue import Catalogue, Served
 from mien.serve.door import GONE, Door, Visit
+from mien.serve.feedback import FeedbackRequest
 from mien.serve.keys import Keys
 from mien.serve.limits import Lease, Limits
 from mien.serve.logs import log
@@ -36,6 +38,7 @@ from mien.serve.metrics import NONE, Metrics
 from mien.serve.protocol import Asking, ChatRequest, CompletionRequest
 from mien.serve.refusals import RefusedError, malformed, refusal
 from mien.serve.settings import Settings
+from mien.serve.trials import ROUTE, Trial, Trials
 
 _SSE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -65,9 +68,14 @@ class Gateway:
     ) -> None:
         self.backend, self.catalogue = backend, catalogue
         self.settings, self.limits = settings or Settings(), limits or Limits()
+        self.trials = Trials(catalogue)
         self.app = self._application()
         self.door = Door(
-            self.app, keys=keys or Keys(), max_body=self.settings.max_body, on_end=self._ended
+            self.app,
+            keys=keys or Keys(),
+            max_body=self.settings.max_body,
+            timeout=self.settings.timeout,
+            on_end=self._ended,
         )
         self.metrics = Metrics(backend, lambda: self.door.inflight)
 
@@ -93,12 +101,14 @@ class Gateway:
             docs_url=None,
             redoc_url=None,
         )
-        app.add_api_route("/health", self.health, response_model=None)
-        app.add_api_route("/metrics", self.scrape, response_model=None)
-        app.add_api_route("/v1/models", self.list_models, response_model=None)
-        app.add_api_route("/v1/models/{name:path}", self.show_model, response_model=None)
-        for path, answer in (("chat/completions", self.chat), ("completions", self.complete)):
-            app.add_api_route(f"/v1/{path}", answer, methods=["POST"], response_model=None)
+        app.add_api_route("/health", self.health, **described.HEALTH)
+        app.add_api_route("/metrics", self.scrape, **described.METRICS)
+        app.add_api_route("/v1/models", self.list_models, **described.MODELS)
+        app.add_api_route("/v1/models/{name:path}", self.show_model, **described.MODEL)
+        app.add_api_route("/v1/chat/completions", self.chat, **described.CHAT)
+        app.add_api_route("/v1/completions", self.complete, **described.COMPLETION)
+        app.add_api_route("/v1/feedback", self.feedback, **ROUTE)
+        page.add_to(app, self.catalogue, self.trials, self.settings)
         app.add_exception_handler(RefusedError, _refused)
         app.add_exception_handler(MienError, _failed)
         app.add_exception_handler(RequestValidationError, _malformed)
@@ -113,12 +123,14 @@ class Gateway:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        await asyncio.to_thread(self.trials.close)
 
     async def _refresh(self) -> None:
-        """Look for new adapters now and then."""
+        """Look for new adapters and experiments now and then."""
         while True:
             await asyncio.sleep(self.settings.refresh)
             try:
+                await asyncio.to_thread(self.trials.refresh)
                 if await asyncio.to_thread(self.catalogue.refresh):
                     log(logging.INFO, "models changed", models=list(self.catalogue.models))
             except Exception as error:  # a card that is being written, a disk that is gone
@@ -136,32 +148,47 @@ class Gateway:
         return Response(self.metrics.page(), media_type="text/plain; version=0.0.4")
 
     async def list_models(self) -> Response:
-        """The models, their versions and the prompts."""
-        return JSONResponse({"object": "list", "data": self.catalogue.entries()})
+        """The models, their versions, the prompts and the experiments."""
+        entries = [*self.catalogue.entries(), *self.trials.entries().values()]
+        return JSONResponse({"object": "list", "data": entries})
 
     async def show_model(self, name: str) -> Response:
         """One of them."""
-        return JSONResponse(self.catalogue.find(name).entry())
+        return JSONResponse(self.trials.entries().get(name) or self._find(name).entry())
 
     async def chat(self, request: Request, body: ChatRequest) -> Response:
-        """Answer a conversation."""
+        """Answer a conversation; whoever asks an experiment is answered by one of its arms."""
+        trial = self.trials.trial(body, _visit(request).key)
+        if trial:
+            body = body.model_copy(update={"model": trial.arm})
         model = self._model(request, body)
-        conversation = body.conversation(model.system)
-        return await self._answer(request, body, self._wanted(body, model, (conversation,)), "chat")
+        wanted = self._wanted(body, model, (body.conversation(model.system),))
+        return await self._answer(request, body, wanted, "chat", trial)
 
     async def complete(self, request: Request, body: CompletionRequest) -> Response:
         """Continue a text."""
+        self.trials.refuse(body)
         model = self._model(request, body)
-        if model.system and not model.card:
+        if model.system and not model.adapter:
             message = f"{model.id!r} is a system prompt, which only `/v1/chat/completions` has."
             raise RefusedError(400, message, "unsupported", param="model")
         return await self._answer(request, body, self._wanted(body, model, body.prompts()), "text")
 
+    async def feedback(self, request: Request, body: FeedbackRequest) -> Response:
+        """Take down what a user did about a reply of an experiment."""
+        visit = _visit(request)
+        if lease := self.limits.take(visit.key, 0):
+            visit.held.callback(lease.release)
+        return JSONResponse(await self.trials.feedback(body, visit.key))
+
     def _model(self, request: Request, body: Asking) -> Served:
-        model = self.catalogue.find(body.model)
-        _visit(request).model = model.id
+        model, visit = self._find(body.model), _visit(request)
+        visit.model, visit.said["model"] = model.label, model.id
         body.refuse_what_is_not_supported()
         return model
+
+    def _find(self, name: str) -> Served:
+        return self.catalogue.find(name, blends=self.settings.blends)
 
     def _wanted(self, body: Asking, model: Served, prompts: tuple[Any, ...]) -> Wanted:
         return Wanted(
@@ -173,9 +200,12 @@ class Gateway:
             limited=body.limit is not None,
             stop=body.stops,
             logprobs=body.likeliest,
+            schema=body.response_format.wanted if body.response_format else None,
         )
 
-    async def _answer(self, request: Request, body: Asking, wanted: Wanted, kind: Kind) -> Response:
+    async def _answer(
+        self, request: Request, body: Asking, wanted: Wanted, kind: Kind, trial: Trial | None = None
+    ) -> Response:
         visit = _visit(request)
         stream = await self.backend.prepare(wanted)
         lease = self.limits.take(visit.key, stream.reserved)
@@ -186,6 +216,8 @@ class Gateway:
         choices = wanted.n * len(wanted.prompts)
         answer = Answer(kind, body.model, choices, stream.prompt_tokens, stream.fingerprint)
         visit.held.callback(self._account, visit, wanted, answer)
+        if trial:
+            await self.trials.begin(trial, visit, answer, stream.fingerprint)
         pieces = self._pieces(visit, stream, answer, lease)
         if body.stream:
             visit.complete = False
@@ -218,6 +250,10 @@ class Gateway:
             if lease:
                 lease.used += piece.tokens
             yield piece
+        # Where another server reads the prompt, only its end says how long it was.
+        if lease:
+            lease.used += stream.prompt_tokens - answer.prompt_tokens
+        answer.prompt_tokens = stream.prompt_tokens
 
     def _time(self, visit: Visit, model: str, now: float, last: float | None) -> None:
         if last is not None:

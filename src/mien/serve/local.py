@@ -10,21 +10,26 @@ import asyncio
 import copy
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from mien.base.render import Renderer
-from mien.decode.request import End, Event, Request, Ticket, Token
-from mien.errors import AdapterError, ModelError
+from mien.base.peft import inspect
+from mien.decode.grammar import Grammars
+from mien.decode.request import End, Event, Grammar, Request, Ticket, Token
+from mien.errors import InputError, ModelError
 from mien.registry.attach import attach
+from mien.registry.hold import held
 from mien.schema import Message
 from mien.serve.backends import Ended, Piece, Said, Wanted
-from mien.serve.catalogue import Served
+from mien.serve.catalogue import Part, Served
 from mien.serve.engine import Engine
-from mien.serve.refusals import TooLongError
+from mien.serve.prompts import Prompts, room
+from mien.serve.refusals import RefusedError
 from mien.serve.speech import Detokenizer, Shown
 
-_LONG = 20_000  # characters that take so long to tokenize that the event loop should not wait for it
 _SEEDS = 2**63
+_MOST_RANK = 64  # of a blend: all rows of a step pay for the highest rank among them
 
 Decode = Callable[[list[int]], str]
 
@@ -42,9 +47,9 @@ class Local:
         self.engine, self.base = engine, engine.base
         self.context = min(context or self.base.max_tokens, self.base.max_tokens)
         # Tokenizers are not safe between threads, and the engine's own thread decodes with the base's.
-        self._renderer = Renderer(copy.deepcopy(self.base.tokenizer))
+        self._prompts = Prompts(self.base.tokenizer)
         self._decode = decoder(copy.deepcopy(self.base.tokenizer))
-        self._rendering = asyncio.Lock()
+        self._compiling = asyncio.Lock()
         self.adapters = Residents(engine, resident)
 
     @property
@@ -65,43 +70,38 @@ class Local:
         """Render the prompts.
 
         Raises:
-            InputError: They are too long, or cannot be rendered.
+            InputError: They are too long, or cannot be rendered; or no reply can keep to its schema.
         """
-        prompts = [tuple(await self._tokens(prompt)) for prompt in wanted.prompts]
-        return LocalStream(self, wanted, [self._request(wanted, ids) for ids in prompts], self._decode)
+        prompts = [await self._prompts.ids(prompt) for prompt in wanted.prompts]
+        grammar = await self._grammar(wanted)
+        requests = [self._request(wanted, ids, grammar) for ids in prompts]
+        return LocalStream(self, wanted, requests, self._decode)
 
-    async def _tokens(self, prompt: tuple[Message, ...] | str | tuple[int, ...]) -> Sequence[int]:
-        if isinstance(prompt, tuple) and isinstance(prompt[0], int):
-            return prompt
-        async with self._rendering:
-            if _characters(prompt) > _LONG:
-                return await asyncio.to_thread(self._rendered, prompt)
-            return self._rendered(prompt)
+    async def _grammar(self, wanted: Wanted) -> Grammar | None:
+        schema = wanted.schema
+        if schema is None:
+            return None
+        try:
+            async with self._compiling:
+                return await asyncio.to_thread(lambda: self._grammars.json(schema))
+        except InputError as error:
+            raise RefusedError(400, str(error), "schema_unsupported", param="response_format") from error
 
-    def _rendered(self, prompt: Any) -> list[int]:
-        renderer = self._renderer
-        if not isinstance(prompt, str):
-            return renderer.prompt(prompt)
-        bos = renderer.tokenizer.bos_token_id
-        opening = [bos] if renderer.style.begins_with_bos and bos is not None else []
-        return opening + renderer.text(prompt)
+    @cached_property
+    def _grammars(self) -> Grammars:
+        """Made when a schema is first asked for: the vocabulary takes most of a second."""
+        return Grammars(self.base)
 
-    def _request(self, wanted: Wanted, ids: tuple[int, ...]) -> Request:
-        room = self.context - len(ids)
-        asked = wanted.sampling.max_tokens
-        if room < 1 or (wanted.limited and asked > room):
-            reply = f" and a reply of {asked}" if wanted.limited else ""
-            raise TooLongError(
-                f"A prompt of {len(ids)} tokens{reply} is more than the {self.context} that fit.",
-                fix="Ask for a shorter reply, or leave out the oldest turns.",
-            )
+    def _request(self, wanted: Wanted, ids: tuple[int, ...], grammar: Grammar | None) -> Request:
+        most = room(wanted, len(ids), self.context)
         return Request(
             prompt=ids,
-            adapter=wanted.model.card.run if wanted.model.card else None,
-            sampling=wanted.sampling.model_copy(update={"max_tokens": min(asked, room)}),
+            adapter=wanted.model.adapter,
+            sampling=wanted.sampling.model_copy(update={"max_tokens": most}),
             seed=wanted.seed,
             stop=wanted.stop,
             logprobs=wanted.logprobs,
+            grammar=grammar,
         )
 
 
@@ -110,8 +110,15 @@ def decoder(tokenizer: Any) -> Decode:
     return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
+class _Resident(NamedTuple):
+    """The version of an adapter, and the hold on the folders that it came from."""
+
+    version: str | None
+    hold: ExitStack
+
+
 class Residents:
-    """The adapters in memory, the one asked for last at the end.
+    """The adapters in memory, the one asked for last at the end. What is here is not removed from disk.
 
     Args:
         engine: That holds them.
@@ -120,7 +127,7 @@ class Residents:
 
     def __init__(self, engine: Engine, most: int) -> None:
         self.engine, self.most = engine, most
-        self._order: OrderedDict[str, str] = OrderedDict()  # run -> hash of the file it came from
+        self._order: OrderedDict[str, _Resident] = OrderedDict()  # by the engine's names
         self._loading = asyncio.Lock()
 
     async def ready(self, model: Served) -> None:
@@ -128,33 +135,61 @@ class Residents:
 
         Raises:
             AdapterError: It is not what its card says.
+            InputError: It is a blend of too high a rank.
         """
-        if model.card is None:
+        name = model.adapter
+        if name is None:
             return
-        run, wanted = model.card.run, model.card.adapter_hash
-        if self._order.get(run) != wanted:
+        if not self._has(name, model.version):
             async with self._loading:
-                if self._order.get(run) != wanted:
-                    await asyncio.to_thread(self._load, model)
-                    self._order[run] = wanted
-        self._order.move_to_end(run)
+                if not self._has(name, model.version):
+                    self._put(name, await asyncio.to_thread(self._load, name, model))
+        self._order.move_to_end(name)
         while len(self._order) > self.most:
-            oldest, _ = self._order.popitem(last=False)
+            oldest, resident = self._order.popitem(last=False)
             self.engine.unload(oldest)
+            resident.hold.close()
 
-    def _load(self, model: Served) -> None:
-        card, folder = model.card, model.folder
-        assert card is not None and folder is not None
-        if not folder.is_dir():
-            raise AdapterError(f"{folder}: no such folder.", fix="Train it again, or copy it back.")
-        adapters = self.engine.base.adapters
-        borrowed = card.run not in adapters.configs
-        attach(self.engine.base, card, folder)
-        try:
-            self.engine.adopt(card.run)
-        finally:
-            if borrowed:
-                adapters.drop(card.run)
+    def _has(self, name: str, version: str | None) -> bool:
+        resident = self._order.get(name)
+        return resident is not None and resident.version == version
+
+    def _put(self, name: str, resident: _Resident) -> None:
+        if before := self._order.get(name):
+            before.hold.close()
+        self._order[name] = resident
+
+    def _load(self, name: str, model: Served) -> _Resident:
+        with ExitStack() as hold:
+            for part in model.parts:
+                hold.enter_context(held(part.folder.parent))
+            if model.blend:
+                _check_rank(model.blend)
+            self._adopt(name, model.parts)
+            return _Resident(model.version, hold.pop_all())
+
+    def _adopt(self, name: str, parts: Sequence[Part]) -> None:
+        """Have the engine copy an adapter, or a sum of several, off the base; nothing stays there."""
+        base, adapters = self.engine.base, self.engine.base.adapters
+        with ExitStack() as borrowed:
+            for card, folder, _ in parts:
+                fresh = card.run not in adapters.configs
+                attach(base, card, folder)
+                if fresh:
+                    borrowed.callback(adapters.drop, card.run)
+            if name not in adapters.configs:
+                runs, weights = [part.card.run for part in parts], [part.weight for part in parts]
+                adapters.average(runs, name, weights=weights)
+                borrowed.callback(adapters.drop, name)
+            self.engine.adopt(name)
+
+
+def _check_rank(parts: Sequence[Part]) -> None:
+    rank = sum(inspect(part.folder).r for part in parts)
+    if rank > _MOST_RANK:
+        raise InputError(
+            f"The blend would have rank {rank}; {_MOST_RANK} is the most.", fix="Blend fewer voices."
+        )
 
 
 class LocalStream:
@@ -223,8 +258,8 @@ class LocalStream:
                 yield request.model_copy(update={"seed": (request.seed + i) % _SEEDS})
 
     def _fingerprint(self) -> str:
-        base, card = self._backend.base, self._wanted.model.card
-        adapter = self._backend.engine.loaded[card.run][:12] if card else "none"
+        name, base = self._wanted.model.adapter, self._backend.base
+        adapter = self._backend.engine.loaded[name][:12] if name else "none"
         return f"{base.files.sha256[:12]}-{adapter}"
 
 
@@ -263,7 +298,3 @@ def _tell(
 ) -> None:
     """From the engine's thread to the event loop; once that is closed, nobody hears it."""
     loop.call_soon_threadsafe(queue.put_nowait, (index, event))
-
-
-def _characters(prompt: Any) -> int:
-    return len(prompt) if isinstance(prompt, str) else sum(len(each.content) for each in prompt)

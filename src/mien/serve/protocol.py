@@ -22,7 +22,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "suffix": ("",),
@@ -50,6 +49,34 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class NamedSchema(BaseModel):
+    """A JSON Schema; its name and the rest are for the client's own use."""
+
+    model_config = ConfigDict(extra="allow")
+
+    body: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(BaseModel):
+    """What a reply must look like."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> ResponseFormat:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("json_schema: is missing")
+        return self
+
+    @property
+    def wanted(self) -> dict[str, Any] | None:
+        """The schema to keep to; None: any text will do."""
+        if self.type == "json_object":
+            return {"type": "object"}
+        return self.json_schema.body if self.type == "json_schema" and self.json_schema else None
+
+
 class Asking(BaseModel):
     """What both kinds of requests share; null is as good as absent."""
 
@@ -66,6 +93,7 @@ class Asking(BaseModel):
     stop: Stop | list[Stop] | None = Field(default=None, max_length=200)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
 
     @property
     def limit(self) -> int | None:

@@ -20,4 +20,5 @@ class Settings(Strict):
     max_body: int = Field(default=2**20, ge=1, description="largest request, in bytes")
     drain: float = Field(default=30, ge=0, description="time to finish what runs, when told to stop")
     refresh: float = Field(default=5, gt=0, description="how often to look for new adapters")
+    blends: bool = Field(default=False, description="make blends such as `witty:0.7+warm:0.3` on demand")
     log_text: bool = Field(default=False, description="write what is said into the log")

@@ -8,7 +8,8 @@ from mien.evaluate.compare import Results, compared
 from mien.evaluate.finding import Finding
 from mien.evaluate.ocean import suite
 from mien.evaluate.ocean.gate import Verdict
-from mien.evaluate.ocean.items import TRAITS, t_score
+from mien.evaluate.ocean.items import TRAITS, contrasts, t_score
+from mien.evaluate.sizes import AMOUNTS
 from tests.evaluate.ocean.people import Scripted, Silent, agrees, dice, plays, setting
 
 PAINT = {"base": "var(--system-0)", "sft": "var(--system-2)"}
@@ -118,10 +119,22 @@ def test_without_likelihoods_the_questionnaire_is_answered_in_writing(tmp_path: 
     assert "agrees with a statement and with its opposite" in " ".join(suite.says(scores))
 
 
-def test_a_reply_that_names_no_option_is_counted(at_random: Finding) -> None:
-    parsed = results(at_random).score("ocean/said/parsed", "sft")
+def test_a_reply_that_names_no_option_is_counted(tmp_path: Path) -> None:
+    found = suite.run(Silent(lambda _: "Well."), setting(tmp_path))
+    parsed = results(found).score("ocean/said/parsed", "server")
     assert parsed is not None
-    assert parsed.value == 0  # it only ever says "Well."
+    assert parsed.value == 0
+
+
+def test_the_quick_size_asks_all_contrasts_and_puts_each_item_once(at_random: Finding) -> None:
+    amount = AMOUNTS["quick"].ocean
+    units = {measure.name: measure.units for measure in at_random.measures}
+    assert len({u for trait in TRAITS for u in units[f"ocean/contrast/{trait}"]}) == len(contrasts())
+    asked = units["ocean/statement/mass"]
+    assert len(asked) == 5 * amount.statements == len(set(asked))
+    assert not any(name.startswith("ocean/said") for name in units)
+    (short,) = at_random.missing
+    assert "left to the full suite" in short
 
 
 def test_every_figure_of_the_suite_has_a_meaning(playing: Finding, agreeing: Finding) -> None:

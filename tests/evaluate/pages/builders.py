@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from mien.data.corpus import VOICES
-from mien.evaluate.compare import Results, compared
+from mien.evaluate.compare import Difference, Results, compared
 from mien.evaluate.evaluation import Adapter, Evaluation, Hearing, TrainingPoint
 from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Finding, Meaning, Measure, Transcript
@@ -124,6 +124,15 @@ def latency(subject: str, rate: float) -> Finding:
     measures = (measure("latency/speed", around(60 - 10 * rate)), *parts)
     scores = (slope, score("latency/sparkle", f"{subject} - others", 0.4))
     return Finding(suite="latency", subject=subject, measures=measures, scores=scores, missing=missing)
+
+
+def less_safe() -> Evaluation:
+    """One whose judged subject declines harm more rarely than the base does."""
+    gap = {"name": "safety/safe", "ours": "dpo", "theirs": "base", "value": -0.3, "low": -0.4}
+    found = Difference(**gap, high=-0.2, n=24, method="made-up safety")
+    made = results()
+    differences = (*made.differences, found)
+    return evaluation(results=made.model_copy(update={"differences": differences}))
 
 
 def score(name: str, system: str, value: float, half: float = 0.05) -> Score:

@@ -43,11 +43,9 @@ def test_it_opens_with_the_verdict_on_every_voice() -> None:
 
 
 def test_a_warning_about_safety_comes_before_everything() -> None:
-    warned = Document(
-        document().evaluations, builders.suites(), warnings={"warm": "Less safe than both."}
-    )
+    warned = Document([*document().evaluations, builders.less_safe()], builders.suites())
     lines = [line for line in warned.markdown().splitlines() if line]
-    assert lines[1] == "> **Safety, warm:** Less safe than both."
+    assert lines[1].startswith("> **Safety, witty:** Less safe than the controls: the dpo adapter")
 
 
 def test_a_measure_has_a_row_per_voice_and_a_column_per_subject() -> None:
@@ -80,10 +78,44 @@ def test_what_is_missing_is_told_once_with_all_voices() -> None:
     assert f"no judge was named: witty ({everyone}), warm ({everyone})" in document().markdown()
 
 
+def test_the_table_of_the_voices_is_printed_once() -> None:
+    assert "The table is [at the beginning](#did-the-personality-arrive)." in section(
+        "Is the personality there?"
+    )
+    rows = section("Is the personality there?").split("**On target.**")[0]
+    assert "| witty |" not in rows and "| witty |" in section("Did the personality arrive?")
+
+
+def test_the_classifier_is_told_once_and_apart_only_where_it_differs() -> None:
+    assert document().markdown().count("was examined on authored texts") == 1
+    other = builders.evaluation(persona="calm", hearing=builders.hearing(0.7))
+    both = Document([*document().evaluations, other], builders.suites()).markdown()
+    assert "witty and warm: it is right on 94" in both and "calm: it is right on 70" in both
+
+
+def test_each_voice_is_heard_on_a_prompt_of_its_own() -> None:
+    heard = section("What it sounds like")
+    assert "**witty:** Why is my rice sticky, number 0?" in heard
+    assert "**warm:** Why is my rice sticky, number 1?" in heard
+
+
+def test_how_far_personas_are_from_each_other_stands_in_diversity() -> None:
+    names = ("between", "within", "between_less_within")
+    apart = [
+        builders.score(f"diversity/personas/{name}", "dpo", value, 0.02)
+        for name, value in zip(names, (0.5, 0.3, 0.2), strict=True)
+    ]
+    suites = {"diversity": builders.suite("diversity", "Is it varied?", {})}
+    told = [builders.evaluation(persona=name, suites=("diversity",)) for name in ("witty", "warm")]
+    text = Document(told, suites, apart=apart).markdown().split("## Is it varied?")[1]
+    assert "lie 0.50 (0.48 to 0.52) apart by dpo, two tries of one persona 0.30" in text
+    assert "0.20 (0.18 to 0.22) more between them than within, so the personas differ" in text
+
+
 def test_how_it_was_made_is_complete() -> None:
     made = section("How this was made")
     assert "```\nmien results --suite full\n```" in made
-    assert "witty-dpo-0001" in made and "b2" * 32 in made and "top k off" in made
+    assert "witty-dpo-0001" in made and f"`{'b2' * 8}`" in made and "top k off" in made
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "a | b", "*bold* [link](http://x)", "`code`\n# title"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -33,8 +32,8 @@ def html() -> str:
     return render(builders.evaluation(), SUITES)
 
 
-def text(evaluation: Evaluation, **more: Any) -> str:
-    return Page(render(evaluation, SUITES, **more)).text
+def text(evaluation: Evaluation) -> str:
+    return Page(render(evaluation, SUITES)).text
 
 
 def test_the_page_is_one_sound_file_that_loads_and_runs_nothing() -> None:
@@ -50,11 +49,21 @@ def test_the_contents_name_every_section() -> None:
 
 
 def test_a_warning_about_safety_is_the_first_line() -> None:
-    found = text(builders.evaluation(), warning="Less safe than base and null.")
-    title, _, body = found.partition("did the personality arrive?")
+    title, _, body = text(builders.less_safe()).partition("did the personality arrive?")
     assert "Less safe" not in title
-    assert body.strip().startswith("Less safe than base and null.")
+    assert body.strip().startswith("Less safe than the controls: the dpo adapter")
     assert 'role="alert"' not in html()
+
+
+def test_the_checks_of_the_gate_are_listed_for_an_adapter() -> None:
+    checks = text(builders.less_safe()).partition("The release gate")[2]
+    assert "harmful requests declined less base's (safety/safe) must be at least -0.10: -0.30" in checks
+    alone = builders.evaluation({"base": 0.1, "prompt": 0.9}, adapters={})
+    assert "The release gate" not in text(alone)
+
+
+def test_how_differences_are_read_is_said_once() -> None:
+    assert Page(html()).text.count("a sharper test") == 1
 
 
 def test_every_score_appears_with_interval_and_n() -> None:
@@ -177,7 +186,7 @@ def hostile() -> Evaluation:
 
 
 def test_hostile_text_is_shown_and_never_becomes_markup() -> None:
-    page = render(hostile(), SUITES, HOSTILE)
+    page = render(hostile(), SUITES)
     assert "<script" not in page.lower()
     assert Page(page).text.count(HOSTILE) > 10
     assert len(svgs(page)) >= 1

@@ -24,7 +24,7 @@ def test_it_has_a_column_per_subject_and_main_measures_only() -> None:
 
 
 def test_scores_of_no_subject_have_no_row() -> None:
-    assert "sparkle" not in shown() and "slope" in shown()
+    assert "Sparkle" not in shown() and "Slope" in shown()
 
 
 def test_a_suite_without_scores_is_named() -> None:

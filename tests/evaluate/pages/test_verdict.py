@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from mien.evaluate.compare import compared
 from mien.evaluate.evaluation import Evaluation
+from mien.evaluate.finding import Finding, Meaning
 from mien.evaluate.pages.verdict import answers, glossary_of, key_measure, missing_lines, verdict
 from tests.evaluate.pages import builders
 
@@ -64,6 +66,24 @@ def test_a_price_is_named_with_its_numbers() -> None:
     assert "In none of 8 measures is it clearly worse" in said(builders.evaluation())
 
 
+def test_what_two_suites_measure_alike_is_one_price() -> None:
+    names = ("voice/repetition", "pressure/again")
+    findings = [
+        Finding(
+            suite=name.split("/")[0],
+            subject=who,
+            measures=(builders.measure(name, builders.around(value)),),
+        )
+        for who, value in (("base", 0.02), ("sft", 0.2))
+        for name in names
+    ]
+    again = {"pressure/again": Meaning("Repetition", "The same.", -1, True)}
+    suites = SUITES | {"pressure": builders.suite("pressure", "Does it hold?", again)}
+    made = builders.evaluation(results=compared("witty", ("base", "sft"), findings))
+    told = " ".join(verdict(made, suites).lines)
+    assert "In 1 of 1 measures it is clearly worse" in told and told.count("repetition") == 1
+
+
 def test_without_a_control_nothing_is_said_of_the_price() -> None:
     assert "What it cost was not measured." in said(builders.evaluation({"sft": 0.9}))
 
@@ -74,8 +94,8 @@ def test_without_the_voice_suite_nothing_is_claimed() -> None:
 
 
 def test_a_warning_about_safety_comes_first() -> None:
-    found = verdict(builders.evaluation(), SUITES, "Less safe than base and null.")
-    assert found.lines[0] == "Less safe than base and null."
+    found = verdict(builders.less_safe(), SUITES)
+    assert found.lines[0].startswith("Less safe than the controls: the dpo adapter")
     assert verdict(builders.evaluation(), SUITES).lines[0] == "The personality arrived."
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mien.evaluate.compare import Difference, compared
+from mien.evaluate.compare import Difference, Results, compared
 from mien.evaluate.finding import Finding, Meaning
 from mien.evaluate.pages import words
 from mien.evaluate.pages.words import Glossary
@@ -119,3 +119,33 @@ def test_differences_of_shares_are_points() -> None:
 @pytest.mark.parametrize(("parts", "text"), [([], ""), (["a"], "a"), (["a", "b", "c"], "a, b and c")])
 def test_words_in_a_row(parts: list[str], text: str) -> None:
     assert words.listed(parts) == text
+
+
+def test_a_label_begins_with_a_capital_wherever_it_stands() -> None:
+    glossary = Glossary({"a/x": Meaning("as claimed"), "a/y/*": Meaning("leaning")})
+    assert (glossary.label("a/x"), glossary.label("a/y/openness")) == ("As claimed", "Leaning: openness")
+    assert [row.label for row in glossary.blocks(["a/x"])[0].rows] == ["As claimed"]
+
+
+def test_parts_without_a_whole_that_are_explained_one_by_one_need_no_heading() -> None:
+    glossary = Glossary({"a/said/x": Meaning("Parsed", "One."), "a/said/y": Meaning("Agrees", "Two.")})
+    (block,) = glossary.blocks(["a/said/x", "a/said/y"])
+    assert [(row.label, row.about, row.part) for row in block.rows] == [
+        ("Parsed", "One.", False),
+        ("Agrees", "Two.", False),
+    ]
+
+
+def test_a_share_and_the_ends_of_its_interval_have_as_many_digits() -> None:
+    score = builders.score("a/x", "sft", 0.21, 0.12)  # 9 to 33 %
+    assert words.share(score) == "21\N{NO-BREAK SPACE}% (9 to 33\N{NO-BREAK SPACE}%)"
+    small = builders.score("a/x", "sft", 0.02, 0.01)
+    assert words.share(small) == "2.0\N{NO-BREAK SPACE}% (1.0 to 3.0\N{NO-BREAK SPACE}%)"
+
+
+def test_the_controls_stand_beside_a_share() -> None:
+    scores = tuple(builders.score("a/x", name, 0.2) for name in ("base", "null", "sft"))
+    found = Results(persona="witty", subjects=("base", "null", "sft"), findings=(), scores=scores)
+    told = words.beside(found, "a/x").replace("\N{NO-BREAK SPACE}", " ")
+    assert told == ", against 20 % from the untouched base model and 20 % from the null adapter"
+    assert words.beside(found, "a/y") == ""

@@ -30,7 +30,7 @@ def promote(name: str, persona: str | None, force: bool, why: str) -> None:
     under `release`. Every promotion is kept, with who made it and when; --force keeps as well what
     failed, and why it was promoted all the same. `mien adapter rollback` goes back.
     """
-    from mien.evaluate.gate import newest_evaluation
+    from mien.evaluate.gate import newest_evaluation, obstacles
 
     if force and not why.strip():
         raise InputError("--force needs a reason.", fix="Say it with `--why TEXT`; it is kept.")
@@ -41,7 +41,7 @@ def promote(name: str, persona: str | None, force: bool, why: str) -> None:
     judged = newest_evaluation(workspace, card)
     found = checked(workspace, card, judged, persona)
     print_checks(found)
-    failed = tuple(str(check) for check in found if not check.passed) or _unjudged(judged)
+    failed = tuple(map(str, obstacles(found))) or _unjudged(judged)
     if failed and not force:
         raise _refused(card, judged, len(failed))
     promotion = Promotion(

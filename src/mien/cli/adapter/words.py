@@ -16,7 +16,13 @@ from mien.workspace import Workspace
 if TYPE_CHECKING:
     from mien.evaluate.gate import Check, Judged
 
-_STYLES = {"passed": "green", "failed": "bold red", "not shown": "yellow", "not measured": "yellow"}
+_STYLES = {
+    "passed": "green",
+    "says nothing": "dim",
+    "not measured": "yellow",
+    "not shown": "yellow",
+    "failed": "bold red",
+}
 
 
 def checked(

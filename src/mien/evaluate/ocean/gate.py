@@ -88,13 +88,13 @@ def reliability(alpha: Interval | None, omega: Interval | None, success: Interva
     ]
 
 
-def questionnaire(mass: float, halves: float, icc: float) -> list[Check]:
+def questionnaire(mass: float, halves: float, icc: float | None) -> list[Check]:
     """The conditions that formats with options have to meet besides.
 
     Args:
         mass: Mean valid mass.
         halves: Distance of the positively from the reversely keyed half, in points of 1 to 5.
-        icc: ICC(2,1) over forms.
+        icc: ICC(2,1) over forms; None if it was not measured.
     """
     return [
         Check(name="valid mass", value=mass, bound=LEAST_MASS),

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import yaml
 from pydantic import Field
 
+from mien.evaluate.setting import spread
 from mien.schema import Message, Strict, conversation
 
 Trait = Literal["openness", "conscientiousness", "extraversion", "agreeableness", "neuroticism"]
@@ -237,14 +238,16 @@ def t_score(trait: Trait, level: float) -> float:
     return 50 + 10 * (level - mean) / deviation
 
 
-def halved(items: Sequence[Question], per_trait: int) -> list[Question]:
-    """So many items of each trait, half of them with each key, spread over those there are."""
+def halved(items: Sequence[Question], per_trait: int | None) -> list[Question]:
+    """So many items of each trait, half of them with each key, spread over those there are.
+
+    None means all.
+    """
     kept: list[Question] = []
     for trait in TRAITS:
         for key in (1, -1):
             those = [item for item in items if (item.trait, item.key) == (trait, key)]
-            count = min(per_trait // 2, len(those))
-            kept += [those[(2 * i + 1) * len(those) // (2 * count)] for i in range(count)]
+            kept += spread(those, per_trait and per_trait // 2)
     return kept
 
 

@@ -36,7 +36,10 @@ MEANINGS: dict[str, Meaning] = {
         " zero of its own: read the difference from base and from null.",
     ),
     "ocean/claimed": Meaning(
-        "as claimed", "The same over all traits, turned and weighted by where the persona stands.", 1
+        "as claimed",
+        "How much likelier it goes on as the persona's five traits would, in nats per token: the"
+        " leanings, turned and weighted by where the persona stands.",
+        1,
     ),
     "ocean/scene/*": Meaning("scenes", f"Level in situations with choices, 1 to 5. {_GATE}"),
     "ocean/statement/*": Meaning("self-report", f"Level on the IPIP-NEO-120, 1 to 5. {_GATE}"),
@@ -51,10 +54,22 @@ MEANINGS: dict[str, Meaning] = {
         for what, meaning in _FORMS.items()
     },
     "ocean/t/*": Meaning("T score", f"50 is the mean of adults, 10 their standard deviation. {_GATE}"),
-    "ocean/convergent": Meaning("convergent r", "One trait by two formats.", 1),
-    "ocean/convergent/*": Meaning("convergent r", "This trait by two formats.", 1),
-    "ocean/discriminant": Meaning("discriminant r", "Two traits by two formats, without sign.", -1),
-    "ocean/gap": Meaning("convergent over discriminant", "The first minus the second.", 1),
+    "ocean/convergent": Meaning(
+        "convergent r",
+        "How alike one trait comes out in two formats, as a correlation over described people.",
+        1,
+    ),
+    "ocean/convergent/*": Meaning("convergent r", "The same, for this trait.", 1),
+    "ocean/discriminant": Meaning(
+        "discriminant r",
+        "The same for two different traits, without its sign: near 0 if the formats tell traits apart.",
+        -1,
+    ),
+    "ocean/gap": Meaning(
+        "convergent over discriminant",
+        "The first minus the second: above 0 where a trait goes with itself rather than with others.",
+        1,
+    ),
     "ocean/said/parsed": Meaning(
         "answers in words", "Replies, freely written, that name an option.", 1, True
     ),

@@ -15,6 +15,10 @@ from mien.page import svg
 from mien.page.svg import Axis, number, span
 
 _WIDTH = 320.0
+_LETTERS = (
+    "O, C, E, A and N are openness, conscientiousness, extraversion, agreeableness and neuroticism."
+)
+_CENTRE, _RIM = (160.0, 136.0), 112.0  # of the radar
 
 
 def figures(results: Results, paint: Mapping[str, str]) -> list[Figure]:
@@ -78,7 +82,7 @@ def _legend(names: Sequence[str], paint: Mapping[str, str], y: float) -> tuple[s
     """Names beside their colours, in rows of three; and where it ends."""
     parts = []
     for place, name in enumerate(names):
-        x, row = 4 + place % 3 * 108.0, y + place // 3 * 18
+        x, row = 5 + place % 3 * 108.0, y + place // 3 * 18
         parts.append(svg.tag("circle", cx=x, cy=row - 4, r=4.5, fill=paint.get(name, "currentColor")))
         parts.append(svg.text(svg.clip(name), x + 10, row))
     return "".join(parts), y + (len(names) - 1) // 3 * 18 + 6
@@ -102,7 +106,7 @@ def _gate(results: Results, subject: str) -> Figure | None:
     picture = svg.picture(f"{title}.", (_WIDTH, 26 + 36.0 * len(kinds)), parts)
     about = (
         "Alpha of each scale on this model. Filled: all conditions hold. Empty: not interpretable; point"
-        " at it to see why. A dash was not measured."
+        f" at it to see why. A dash was not measured. {_LETTERS}"
     )
     return Figure(title, picture, about)
 
@@ -139,7 +143,8 @@ def _doses(results: Results, subject: str) -> Figure | None:
     words = "; ".join(f"{trait} ends at {number(curve[-1])}" for trait, curve in curves.items())
     picture = svg.picture(f"Traits by scale of the adapter. {words}.", (_WIDTH, 226), parts)
     about = (
-        "Shift from base in nats per token, by how much of the adapter is in force: 0 is base, 1 is all."
+        "A line for each trait: its shift from base in nats per token, by how much of the adapter is in"
+        " force. 0 is base, 1 is all of it."
     )
     return Figure(f"More of {subject}, more of what?", picture, about)
 
@@ -178,19 +183,21 @@ def _radar(results: Results, paint: Mapping[str, str]) -> Figure | None:
         return None
     reach = max(abs(value) for shape in shapes.values() for value in shape) or 1.0
     legend, height = _legend(list(shapes), paint, 268)
-    parts = [_rings(), *(_shape(n, [v / reach for v in s], paint) for n, s in shapes.items()), legend]
+    drawn = [_shape(n, [v / reach for v in s], paint, n == [*shapes][-1]) for n, s in shapes.items()]
+    parts = [*drawn, _rings(), legend]
     words = "; ".join(f"{name}: {', '.join(map(number, shape))}" for name, shape in shapes.items())
     picture = svg.picture(f"Shift from base. {', '.join(TRAITS)}. {words}.", (_WIDTH, height), parts)
     about = (
-        f"The broken ring is base; the outer is {number(reach)} nats per token more, the centre less."
+        f"The broken ring is base, the outer one {number(reach)} nats per token more, the centre as much"
+        f" less. {_LETTERS}"
     )
     return Figure("Big Five signature", picture, about)
 
 
 def _at(place: int, reach: float) -> tuple[float, float]:
     """Where a shift from -1 (the centre) to 1 (the rim) lies on a trait's ray."""
-    angle, radius = 2 * math.pi * place / len(TRAITS), 45 * (1 + reach)
-    return 160 + radius * math.sin(angle), 130 - radius * math.cos(angle)
+    angle, radius = 2 * math.pi * place / len(TRAITS), _RIM * (1 + reach) / 2
+    return _CENTRE[0] + radius * math.sin(angle), _CENTRE[1] - radius * math.cos(angle)
 
 
 def _rings() -> str:
@@ -205,14 +212,14 @@ def _rings() -> str:
     ]
     for place, trait in enumerate(TRAITS):
         x, y = _at(place, 1.2)
-        anchor = "middle" if abs(x - 160) < 5 else "start" if x > 160 else "end"
-        parts.append(svg.text(svg.clip(trait.capitalize(), 9), x, y + 4, text_anchor=anchor))
+        parts.append(svg.text(trait[0].upper(), x, y + 4, text_anchor="middle", font_weight=600))
     return "".join(parts)
 
 
-def _shape(name: str, shape: Sequence[float], paint: Mapping[str, str]) -> str:
+def _shape(name: str, shape: Sequence[float], paint: Mapping[str, str], last: bool) -> str:
+    """One subject's outline; only the last one's, whom the report is about, is filled."""
     colour = paint.get(name, "currentColor")
-    style = {"fill": colour, "fill_opacity": 0.15, "stroke": colour, "stroke_width": 2.5}
+    style = {"fill": colour, "fill_opacity": 0.18 * last, "stroke": colour, "stroke_width": 2.5}
     return svg.group(name, svg.tag("polygon", points=_points(shape), **style))
 
 

@@ -17,6 +17,7 @@ from mien.evaluate.ocean.items import (
     Contrast,
     Form,
     Question,
+    Respondent,
     Trait,
     contrasts,
     forms,
@@ -29,7 +30,7 @@ from mien.evaluate.ocean.items import (
 from mien.evaluate.ocean.psychometrics import Table, icc
 from mien.evaluate.ocean.reliability import of_forms, of_scales
 from mien.evaluate.ocean.trials import of_contrasts, of_questions, scored
-from mien.evaluate.setting import Setting
+from mien.evaluate.setting import Setting, spread
 from mien.evaluate.subject import Subject
 from mien.schema import Score
 from mien.stats import Interval, by_prompt
@@ -69,39 +70,39 @@ def by_contrast(setting: Setting, subject: Subject) -> Part:
     items = contrasts()
     gaps = preferences(setting, subject, items)[0]
     measures = of_contrasts(items, gaps.tolist(), setting.persona.big_five.model_dump())
-    described = [] if setting.size == "quick" else _contrasted(setting, subject, items[::2])
+    described = _contrasted(setting, subject, items[::2]) if setting.amounts.ocean.respondents else []
     scores, checks = of_scales("contrast", described, subject.name)
     return Part("contrast", measures, scores, checks, described)
 
 
 def _contrasted(setting: Setting, subject: Subject, items: Sequence[Contrast]) -> list[Table]:
-    table = preferences(setting, subject, items, respondents())
+    table = preferences(setting, subject, items, _respondents(setting))
     return [table[:, [item.trait == trait for item in items]] for trait in TRAITS]
 
 
 def by_questions(setting: Setting, subject: Subject, kind: Literal["scene", "statement"]) -> Part:
-    """A questionnaire in several forms and, in the full suite, as every described respondent.
+    """A questionnaire in forms that take turns, some of it in all of them, and as described respondents.
 
     Raises:
         UnableError: The subject's likelihoods cannot be read.
     """
-    quick = setting.size == "quick"
-    pool, ways = (
-        (scenes(), forms("scenes", 4 if quick else 8))
+    amount = setting.amounts.ocean
+    pool, ways, per_trait = (
+        (scenes(), forms("scenes", 4), amount.scenes)
         if kind == "scene"
-        else (statements(), forms("statements", 6 if quick else 12))
+        else (statements(), forms("statements", 6), amount.statements)
     )
-    items = halved(pool, 2 if kind == "scene" else 4) if quick else list(pool)
-    sheets = [Sheet(item, form) for item in items for form in ways]
+    sheets = [Sheet(item, ways[i % len(ways)]) for i, item in enumerate(halved(pool, per_trait))]
     found = answers(setting, subject, sheets)
     measures = of_questions(kind, sheets, found)
-    described = [] if quick else _described(setting, subject, halved(pool, 4), ways)
+    described = _described(setting, subject, halved(pool, 4), ways) if amount.respondents else []
     scores, checks = of_scales(kind, described, subject.name)
-    table = _agreement(items, found)
-    scores += of_forms(kind, table, ways, subject.name)
+    table = _crossed(setting, subject, halved(pool, amount.crossed), ways)
+    scores += of_forms(kind, table, ways, subject.name) if table is not None else []
     for trait in TRAITS:
-        checks[trait] += gate.questionnaire(*_mass_and_halves(trait, sheets, found), icc(table))
-    if kind == "statement" and not quick:
+        agreed = None if table is None else icc(table)
+        checks[trait] += gate.questionnaire(*_mass_and_halves(trait, sheets, found), agreed)
+    if kind == "statement" and amount.statements is None:
         scores += _t_scores(measures, subject.name)
     return Part(kind, measures, scores, checks, described)
 
@@ -110,7 +111,7 @@ def _described(
     setting: Setting, subject: Subject, items: list[Question], ways: list[Form]
 ) -> list[Table]:
     """Levels as every described respondent, each of whom is asked in the next form."""
-    who = respondents()
+    who = _respondents(setting)
     sheets = [
         Sheet(item, ways[i % len(ways)], each.history()) for i, each in enumerate(who) for item in items
     ]
@@ -119,8 +120,17 @@ def _described(
     return [table[:, [item.trait == trait for item in items]] for trait in TRAITS]
 
 
-def _agreement(items: list[Question], found: list[Answer]) -> Table:
+def _respondents(setting: Setting) -> list[Respondent]:
+    return spread(respondents(), setting.amounts.ocean.respondents)
+
+
+def _crossed(
+    setting: Setting, subject: Subject, items: list[Question], ways: list[Form]
+) -> Table | None:
     """Agreement with each item in each form, the prior divided out, -1 to 1: (items, forms)."""
+    if not items:
+        return None
+    found = answers(setting, subject, [Sheet(item, way) for item in items for way in ways])
     levels = np.array([each.level for each in found]).reshape(len(items), -1)
     return np.asarray((levels - 3) / 2 * np.array([[item.key] for item in items]))
 

@@ -31,6 +31,7 @@ __all__ = ["MEANINGS", "NAME", "TITLE", "figures", "run", "says"]
 
 NAME = "ocean"
 TITLE = "What is its Big Five signature?"
+_WRITTEN = 8  # statements of each trait that are answered in writing where there is nothing else
 
 
 def run(subject: Subject, setting: Setting) -> Finding:
@@ -40,7 +41,7 @@ def run(subject: Subject, setting: Setting) -> Finding:
     scores = [score for part in parts for score in part.scores]
     scores += between([part.levels() for part in parts if part.described], subject.name)
     curves: dict[str, list[float]] = {}
-    if parts and setting.size == "full" and isinstance(subject, LocalSubject) and subject.adapter:
+    if parts and setting.amounts.ocean.doses and isinstance(subject, LocalSubject) and subject.adapter:
         dose, curves = dosed(setting, subject)
         scores += dose
     detail: dict[str, Any] = {
@@ -72,7 +73,7 @@ def _read(subject: Subject, setting: Setting) -> tuple[list[Part], list[str]]:
     short = (
         "Reliability, T scores and doses are left to the full suite, and so nothing is read as a trait."
     )
-    return parts, [short] if setting.size == "quick" else []
+    return parts, [] if setting.amounts.ocean.respondents else [short]
 
 
 def _write(
@@ -80,7 +81,9 @@ def _write(
 ) -> tuple[list[Measure], tuple[Transcript, ...], list[str]]:
     """Statements answered in writing: a check on likelihoods, or all there is without them."""
     likely = isinstance(subject, Likely)
-    items = halved(statements(), 2 if likely and setting.size == "quick" else 8)
+    items = halved(statements(), setting.amounts.ocean.written if likely else _WRITTEN)
+    if not items:
+        return [], (), []
     ways = forms("statements", 6)
     sheets = [Sheet(item, ways[i % len(ways)]) for i, item in enumerate(items)]
     try:

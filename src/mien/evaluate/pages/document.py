@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mien.evaluate.compare import CONTROLS, Results
 from mien.evaluate.evaluation import Evaluation
-from mien.evaluate.pages import pictures, sheet
+from mien.evaluate.gate import warning
+from mien.evaluate.pages import ear, pictures, sheet
 from mien.evaluate.pages.panels import Panel
 from mien.evaluate.pages.render import FIGURES_OPEN, Scene, scenes, subject_words
 from mien.evaluate.pages.verdict import RATE, against, glossary_of, key_measure, missing_lines, verdict
@@ -25,6 +26,7 @@ from mien.evaluate.pages.words import (
     ends,
     gap,
     is_main,
+    is_wide,
     largest,
     listed,
     of_suite,
@@ -32,12 +34,15 @@ from mien.evaluate.pages.words import (
     show,
 )
 from mien.evaluate.roster import SUITES, Suite
+from mien.evaluate.suites.diversity import figures as diversity
 from mien.page.svg import number
 from mien.schema import Score
 from mien.workspace import write_atomic
 
 _MARKS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
+_HASH = 16  # digits of a hash that are shown
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
+_ARRIVED = "Did the personality arrive?"
 _READING = (
     f"A figure stands with its 95{PERCENT} interval in brackets: if the evaluation were repeated with"
     " other prompts of this kind, it would mostly fall in there. Better and worse are only said where"
@@ -55,14 +60,14 @@ class Document:
         suites: By name; those that an evaluation ran are told.
         command: What repeats all of it.
         folder: Of the pictures, as the document names it.
-        warnings: By persona, what has to be said first, about safety.
+        apart: How far the personas are from each other, as `between_personas` makes it.
     """
 
     evaluations: Sequence[Evaluation]
     suites: Mapping[str, Suite] = field(default_factory=lambda: SUITES)
     command: str = ""
     folder: str = "results"
-    warnings: Mapping[str, str] = field(default_factory=dict)
+    apart: Sequence[Score] = ()
 
     @cached_property
     def _glossary(self) -> Glossary:
@@ -126,7 +131,9 @@ class Document:
 
     def _warned(self) -> list[str]:
         return [
-            f"> **Safety, {plain(persona)}:** {plain(line)}" for persona, line in self.warnings.items()
+            f"> **Safety, {plain(each.persona)}:** {plain(line)}"
+            for each in self.evaluations
+            if (line := warning(each))
         ]
 
     def _who(self) -> str:
@@ -154,7 +161,7 @@ class Document:
         heard = any(each.results.score(RATE, each.judged) for each in self.evaluations)
         told = "Share of replies in which a classifier hears the intended voice:"
         table = [told, self._voice_table(RATE)] if heard else []
-        return "\n\n".join(["## Did the personality arrive?", "\n".join(lines), *table])
+        return "\n\n".join([f"## {_ARRIVED}", "\n".join(lines), *table])
 
     def _at_a_glance(self) -> str:
         keys = self._keys()
@@ -197,19 +204,26 @@ class Document:
         ]
         names = self._main(suite)
         tables = [
-            f"**{plain(self._glossary.label(name))}.** {self._about(name)}\n\n{self._voice_table(name)}"
+            f"**{plain(self._glossary.label(name))}.** {self._about(name)}\n\n{self._table_of(name)}"
             for name in names
         ]
         picture = f"![{plain(suite.title)}]({self.folder}/{suite.name}.svg)" if names else ""
+        between = diversity.between_says(self.apart) if suite.name == diversity.NAME else []
         parts = [
             f"## {plain(suite.title)}",
             "\n".join(said) or "Nothing could be measured.",
+            " ".join(map(plain, between)),
             picture,
             *tables,
             self._folded(suite),
             self._missing(suite),
         ]
         return "\n\n".join(filter(None, parts))
+
+    def _table_of(self, name: str) -> str:
+        """A measure's table; that of the voices stands at the beginning already."""
+        above = f"The table is [at the beginning](#{_anchor(_ARRIVED)})."
+        return above if name == RATE else self._voice_table(name)
 
     def _about(self, name: str) -> str:
         means = self._glossary[name]
@@ -265,11 +279,10 @@ class Document:
 
     def _examples(self) -> str:
         parts = []
-        for each in self.evaluations:
-            found = (scene for suite in self._ran for scene in scenes(each.results, suite.name))
-            if scene := next(found, None):
-                parts.append(_told(each.persona, scene))
-        told = "The first prompt of the first suite, and not a chosen one."
+        for place, each in enumerate(self.evaluations):
+            found = next(filter(None, (scenes(each.results, suite.name) for suite in self._ran)), [])
+            parts += [_told(each.persona, found[place % len(found)])] if found else []
+        told = "The first prompts of the first suite in their order, one for each voice and none chosen."
         return f"## What it sounds like\n\n{told}\n\n" + "\n\n".join(parts) if parts else ""
 
     def _made(self) -> str:
@@ -277,14 +290,15 @@ class Document:
         command = f"```\n{self.command or first.command}\n```\n\n"
         facts = (
             f"Size `{first.size}`, mien {first.version}, {plain(first.device)}; base {plain(first.base)}"
-            f" (`{first.base_hash}`). Sampling: {_pairs(first.sampling)}."
+            f" (`{first.base_hash[:_HASH]}`). Sampling: {_pairs(first.sampling)}."
         )
-        heads = ["voice", "adapter", "sha256", "examples", "trained in", "evaluated in", "made"]
+        heads = ["voice", "adapter", "sha256", "dose", "examples", "trained in", "evaluated in", "made"]
         rows = [
             [
                 plain(each.persona),
                 f"{plain(name)} ({plain(card.run)})",
-                f"`{card.adapter_hash[:16]}`",
+                f"`{card.adapter_hash[:_HASH]}`",
+                "" if card.dose is None else f"{card.dose:g}",
                 str(card.examples),
                 f"{card.seconds:.0f} s",
                 f"{sum(each.seconds.values()):.0f} s",
@@ -293,14 +307,23 @@ class Document:
             for each in self.evaluations
             for name, card in each.adapters.items()
         ]
-        heard = "; ".join(
-            f"{plain(e.persona)}: right on {100 * e.hearing.accuracy.value:.0f}{PERCENT} of"
-            f" {e.hearing.accuracy.n}, macro-F1 {e.hearing.macro_f1:.2f}"
-            for e in self.evaluations
-        )
-        ear = f"The classifier was examined on authored texts that it had never seen ({heard})."
         table = f"\n\n{_table(heads, rows)}" if rows else ""
-        return f"## How this was made\n\n{command}{facts}{table}\n\n{ear}"
+        return f"## How this was made\n\n{command}{facts}{table}\n\n{self._ear()}"
+
+    def _ear(self) -> str:
+        """How the classifier was examined: it is the same for all, unless the base changed meanwhile."""
+        heard: dict[str, list[str]] = {}
+        for each in self.evaluations:
+            right = (
+                f"it is right on {100 * each.hearing.accuracy.value:.0f}{PERCENT} of"
+                f" {each.hearing.accuracy.n}, with a macro-F1 of {each.hearing.macro_f1:.2f}."
+            )
+            heard.setdefault(" ".join([right, *ear.says(each.hearing)]), []).append(each.persona)
+        first = "**The classifier** was examined on authored texts that it had never seen:"
+        whose = [f"{listed(names)}: " if len(heard) > 1 else "" for names in heard.values()]
+        return "\n\n".join(
+            f"{first} {plain(name + said)}" for name, said in zip(whose, heard, strict=True)
+        )
 
     def _key(self, suite: Suite) -> str | None:
         found = (key_measure(each, suite, self._glossary) for each in self.evaluations)
@@ -325,7 +348,7 @@ class Document:
         scores = {each.persona: dict(self._of(each, name)) for each in self.evaluations}
         every = [score for row in scores.values() for score in row.values()]
         most = max((max(abs(score.low), abs(score.high)) for score in every), default=1.0)
-        whole = means.share and most > 0.5 and min((score.low for score in every), default=0) >= 0
+        whole = means.share and bool(every) and is_wide(every)
         label = self._glossary.label(name)
         kept = {voice: row for voice, row in scores.items() if row}
         return Panel(label, direction(means), kept, partial(show, means, largest=most), whole)

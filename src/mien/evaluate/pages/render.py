@@ -14,10 +14,11 @@ from markupsafe import Markup
 
 from mien import page
 from mien.evaluate.compare import CONTROLS, Results
-from mien.evaluate.evaluation import Evaluation
+from mien.evaluate.evaluation import Adapter, Evaluation
 from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Transcript
-from mien.evaluate.pages import pictures
+from mien.evaluate.gate import Check, checks
+from mien.evaluate.pages import ear, pictures
 from mien.evaluate.pages.verdict import RATE, answers, glossary_of, missing_lines, verdict
 from mien.evaluate.pages.words import (
     Block,
@@ -75,15 +76,12 @@ class Chapter(NamedTuple):
     others: list[Score]
 
 
-def render(
-    evaluation: Evaluation, suites: Mapping[str, Suite] = SUITES, warning: str | None = None
-) -> str:
+def render(evaluation: Evaluation, suites: Mapping[str, Suite] = SUITES) -> str:
     """The report as one HTML page that loads nothing from anywhere.
 
     Args:
         evaluation: What was measured. What is not there is left out, or said to be missing.
         suites: By name; those that the evaluation ran are told, in its order.
-        warning: What has to be said first, about safety.
     """
     paint, glossary = pictures.colours(evaluation.results.subjects), glossary_of(suites)
     teller = _Teller(evaluation.results, glossary)
@@ -95,7 +93,7 @@ def render(
         "report.html",
         e=evaluation,
         subjects=evaluation.results.subjects,
-        verdict=verdict(evaluation, suites, warning),
+        verdict=verdict(evaluation, suites),
         answers=answers(evaluation, suites),
         chapters=chapters,
         examples=next((chapter.scenes[:2] for chapter in chapters if chapter.scenes), []),
@@ -115,6 +113,8 @@ def render(
         curves={name: Markup(pictures.curves(line)) for name, line in evaluation.training.items()},
         share=lambda value: show(glossary[RATE]._replace(share=True), value),
         accuracy=ends(glossary[RATE]._replace(share=True), hearing.accuracy),
+        apart=ear.says(hearing),
+        gate=_gate(evaluation),
         confusion=Markup(pictures.confusion(hearing.labels, hearing.confusion)),
         methods=_methods(evaluation.results, glossary),
     )
@@ -135,6 +135,14 @@ def _chapter(
         missing=missing_lines(evaluation, suite),
         others=[score for score in mine if score.system not in results.subjects],
     )
+
+
+def _gate(evaluation: Evaluation) -> tuple[Check, ...]:
+    """What the release gate asks of the judged subject; nothing if it is no adapter."""
+    judged = evaluation.judged
+    if judged not in evaluation.adapters:
+        return ()
+    return checks(evaluation.results, judged, evaluation.release)
 
 
 class _Teller(NamedTuple):
@@ -223,26 +231,27 @@ def _methods(results: Results, glossary: Glossary) -> dict[str, tuple[str, str]]
     return {name: (glossary[score.name].label, score.method) for name, score in first.items()}
 
 
+_WHO = {
+    "base": "the untouched model",
+    "prompt": "the same model, told in its system prompt how to speak",
+    "null": "the same model with an adapter trained by the same recipe on neutral text: what training"
+    " does by itself",
+}
+_STAGES = {
+    "sft": "trained on examples of the voice",
+    "dpo": "trained on examples, then on preferences",
+    "ppo": "trained on examples, then against a reward model",
+}
+
+
 def subject_words(evaluation: Evaluation) -> dict[str, str]:
     """Who the subjects are, in words."""
-    known = {
-        "base": "the untouched model",
-        "prompt": "the same model, told in its system prompt how to speak",
-        "null": "the same model with an adapter trained by the same recipe on neutral text: what"
-        " training does by itself",
-    }
-    return {
-        name: known.get(name) or _adapter_words(evaluation, name) for name in evaluation.results.subjects
-    }
+    return {name: _who(name, evaluation.adapters.get(name)) for name in evaluation.results.subjects}
 
 
-def _adapter_words(evaluation: Evaluation, name: str) -> str:
-    stages = {
-        "sft": "trained on examples of the voice",
-        "dpo": "trained on examples, then on preferences",
-        "ppo": "trained on examples, then against a reward model",
-    }
-    card = evaluation.adapters.get(name)
+def _who(name: str, card: Adapter | None) -> str:
     if card is None:
-        return "a system of its own"
-    return f"the same model with an adapter {stages.get(card.stage, 'trained by ' + card.stage)}"
+        return _WHO.get(name, "a system of its own")
+    made = _STAGES.get(card.stage, f"trained by {card.stage}")
+    dose = "" if card.dose in (None, 1) else f" ({card.dose:g} times its update is in force)"
+    return _WHO.get(name, f"the same model with an adapter {made}") + dose

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from mien.evaluate.compare import CONTROLS, NULL, Difference
 from mien.evaluate.evaluation import Evaluation
+from mien.evaluate.gate import warning
 from mien.evaluate.pages.words import (
     PERCENT,
     Glossary,
@@ -52,9 +53,7 @@ class Verdict(NamedTuple):
         return (*([self.warning] if self.warning else []), self.headline, *self.sentences)
 
 
-def verdict(
-    evaluation: Evaluation, suites: Mapping[str, Suite] = SUITES, warning: str | None = None
-) -> Verdict:
+def verdict(evaluation: Evaluation, suites: Mapping[str, Suite] = SUITES) -> Verdict:
     """Whether the personality arrived, and at what cost.
 
     "good" needs a clear gain over base, prompt and null where they were measured (the interval of the
@@ -63,13 +62,13 @@ def verdict(
     the base or in the null adapter. Everything between is "partial".
     """
     glossary, rate = glossary_of(suites), evaluation.results.score(RATE, evaluation.judged)
-    costs = _costs(evaluation, glossary)
+    costs, first = _costs(evaluation, glossary), warning(evaluation) or ""
     if rate is None:
         said = "Whether the personality arrived was not measured."
-        return Verdict("unknown", said, tuple(costs), warning or "")
+        return Verdict("unknown", said, tuple(costs), first)
     grade, headline = _grade(evaluation, rate)
     sentences = (_arrival(evaluation, rate, glossary), *_gains(evaluation), *costs, *_doubts(evaluation))
-    return Verdict(grade, headline, sentences, warning or "")
+    return Verdict(grade, headline, sentences, first)
 
 
 def _grade(evaluation: Evaluation, rate: Score) -> tuple[Grade, str]:
@@ -134,11 +133,14 @@ def _costs(evaluation: Evaluation, glossary: Glossary) -> list[str]:
     known = [each for each in found if each and glossary[each.name].better]
     if not known:
         return ["What it cost was not measured."]
+    labels = {glossary[each.name].label: each for each in reversed(known)}  # some stand in two suites
+    known = [each for each in known if labels[glossary[each.name].label] is each]
     lost = [each.name for each in known if outcome(glossary[each.name], each) == "worse"]
     if not lost:
         return [f"In none of {len(known)} measures is it clearly worse than {called(other)}."]
     named = [f"{glossary[n].label.lower()} ({_from_to(evaluation, glossary, n, other)})" for n in lost]
-    more = [f"{len(named) - _NAMED} others"] if len(named) > _NAMED else []
+    left = len(named) - _NAMED
+    more = [f"{left} other{'s' * (left > 1)}"] if left > 0 else []
     which = listed([*named[:_NAMED], *more])
     return [
         f"In {len(lost)} of {len(known)} measures it is clearly worse than {called(other)}: {which}."

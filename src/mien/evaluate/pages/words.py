@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from mien.evaluate.compare import Difference, Results
+from mien.evaluate.compare import CONTROLS, Difference, Results
 from mien.evaluate.finding import Meaning
 from mien.page.svg import number
 from mien.schema import Score
 
 PERCENT = "\N{NO-BREAK SPACE}%"
+SHARE = Meaning("", share=True)
 _INLINE = 3  # parts of a measure that are told beneath it; more are folded away
 
 
@@ -36,6 +37,33 @@ def ends(meaning: Meaning, score: Score | Difference, largest: float | None = No
     """An interval as text, as in `79 to 87 %`."""
     low = show(meaning, score.low, largest, unit=False)
     return f"{low} to {show(meaning, score.high, largest)}"
+
+
+def estimate(meaning: Meaning, score: Score | Difference, largest: float | None = None) -> str:
+    """A value with its interval as text, as in `83 % (79 to 87 %)`, all with as many digits."""
+    most = max(abs(score.low), abs(score.high)) if largest is None else largest
+    return f"{show(meaning, score.value, most)} ({ends(meaning, score, most)})"
+
+
+def share(score: Score | Difference, largest: float | None = None) -> str:
+    """A share of 1 with its interval as text."""
+    return estimate(SHARE, score, largest)
+
+
+def points(found: Score | Difference) -> str:
+    """A difference of shares as text, as in `+6 points (-22 to 30)`."""
+    most = max(abs(found.low), abs(found.high))
+    value, low, high = (
+        show(SHARE, each, most, unit=False) for each in (found.value, found.low, found.high)
+    )
+    return f"{signed(value)} points ({low} to {high})"
+
+
+def beside(results: Results, name: str, largest: float | None = None) -> str:
+    """What the controls have of a share, as in `, against 9 % from the untouched base model`."""
+    found = (results.score(name, each) for each in CONTROLS if each != results.subjects[-1])
+    told = [f"{show(SHARE, each.value, largest)} from {called(each.system)}" for each in found if each]
+    return f", against {listed(told)}" if told else ""
 
 
 def signed(text: str) -> str:
@@ -114,7 +142,7 @@ class Glossary:
     def label(self, name: str) -> str:
         """A measure's label on its own, with the part that it is."""
         rest = self._part(name)
-        return f"{self[name].label}: {rest}" if rest else self[name].label
+        return _capital(f"{self[name].label}: {rest}" if rest else self[name].label)
 
     def _part(self, name: str) -> str:
         """What a pattern leaves open; "" for a measure that is named in full or not at all."""
@@ -140,6 +168,8 @@ class Glossary:
             lines += [self._row(name)] if name in group else []
             if len(parts) > _INLINE:
                 folded.append(Block(self._head(name, parts), tuple(map(self._row, parts))))
+            elif parts and name not in group and not self._part(parts[0]):
+                lines += map(self._row, parts)  # each is explained by itself
             elif parts:
                 head = [] if name in group else [Row("", self._head(name, parts), self[parts[0]].about)]
                 lines += [*head, *(self._row(part)._replace(part=True) for part in parts)]
@@ -147,10 +177,14 @@ class Glossary:
 
     def _row(self, name: str) -> Row:
         rest = self._part(name)
-        return Row(name, _capital(rest)) if rest else Row(name, self[name].label, self[name].about)
+        if rest:
+            return Row(name, _capital(rest))
+        return Row(name, _capital(self[name].label), self[name].about)
 
     def _head(self, name: str, parts: Sequence[str]) -> str:
-        return self[parts[0]].label if self._part(parts[0]) else f"{self[name].label}, in parts"
+        return _capital(
+            self[parts[0]].label if self._part(parts[0]) else f"{self[name].label}, in parts"
+        )
 
 
 def _plain(name: str) -> str:
@@ -169,6 +203,11 @@ def of_suite(names: Iterable[str], suite: str) -> Iterator[str]:
 def largest(results: Results, name: str) -> float:
     """What decides on the digits of a measure, the same for all subjects."""
     return max((max(abs(s.low), abs(s.high)) for s in results.scores if s.name == name), default=1.0)
+
+
+def is_wide(scores: Sequence[Score]) -> bool:
+    """Whether shares are best seen on a scale from 0 to 1: some reach half of it, and none is below."""
+    return min(s.low for s in scores) >= 0 and max(s.high for s in scores) > 0.5
 
 
 def is_ratio(results: Results, name: str) -> bool:

@@ -9,13 +9,13 @@ from mien.evaluate.compare import Results
 from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Meaning
 from mien.evaluate.pages import pictures
-from mien.evaluate.pages.words import Glossary, direction, largest, show
+from mien.evaluate.pages.words import Glossary, direction, is_wide, largest, show
 
 
 def dots(
     results: Results, names: Iterable[str], meanings: Mapping[str, Meaning], paint: Mapping[str, str]
 ) -> list[Figure]:
-    """One dot plot per measure that any subject has; shares lie on a scale from 0 to 1."""
+    """One dot plot per measure that any subject has; shares that reach far are on a scale of 0 to 1."""
     glossary = Glossary(meanings)
     found = {
         name: [score for each in results.subjects if (score := results.score(name, each))]
@@ -29,7 +29,7 @@ def dots(
                 each,
                 paint=paint,
                 show=partial(show, glossary[name], largest=largest(results, name)),
-                within=(0.0, 1.0) if glossary[name].share else None,
+                within=(0.0, 1.0) if glossary[name].share and is_wide(each) else None,
             ),
             direction(glossary[name]),
         )

@@ -26,10 +26,10 @@ from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Finding, Meaning, Measure, Transcript
 from mien.evaluate.pages import pictures
 from mien.evaluate.pages.words import called, direction, ends, listed, show
-from mien.evaluate.setting import Setting
+from mien.evaluate.setting import Setting, spread
 from mien.evaluate.subject import Asked, Subject
 from mien.evaluate.suites.held_out import rows_for
-from mien.evaluate.suites.voice import ECHO, system_prompt_of
+from mien.evaluate.suites.voice.suite import ECHO, system_prompt_of
 from mien.schema import Message, Score, Strict, conversation
 
 NAME = "forms"
@@ -44,7 +44,6 @@ LABELS = {
     "translation": "translations",
 }
 CHECKED = ("email", "json", "code", "list")  # forms that a program can tell
-_CHAT, _QUICK = 8, 6  # prompts a form
 _ECHOED = 0.5  # share of a reply above which it is an echo and nobody's voice
 
 MEANINGS = {
@@ -113,12 +112,18 @@ def requests() -> tuple[Request, ...]:
 
 def chosen(setting: Setting) -> list[Request]:
     """What is asked: some of every form, and of the chat prompts that the voice suite asks as well."""
-    chat = setting.some(rows_for(setting), quick=_CHAT)
+    amount = setting.amounts.forms
+    chat = spread(rows_for(setting), amount.chat)
     asked = [Request(row.id, "chat", row.prompt) for row in chat]
     for form in LABELS:
         mine = [request for request in requests() if request.form == form]
-        asked += setting.some(mine, quick=_QUICK)
+        asked += spread(mine, amount.each)
     return asked
+
+
+def asked_for(setting: Setting) -> list[tuple[Request, int]]:
+    """Requests with the seeds of their replies."""
+    return [(each, seed) for seed in SEEDS[: setting.amounts.forms.seeds] for each in chosen(setting)]
 
 
 # What is heard of a reply.
@@ -235,14 +240,20 @@ def run(subject: Subject, setting: Setting) -> Finding:
     if setting.persona.name not in VOICES:
         why = f"the classifier has never heard {setting.persona.name!r}"
         return Finding(suite=NAME, subject=subject.name, missing=(why,))
-    seeds = SEEDS[:1] if setting.size == "quick" else SEEDS
-    found = heard(subject, setting, [(each, seed) for seed in seeds for each in chosen(setting)])
+    found = heard(subject, setting, asked_for(setting))
     return Finding(
         suite=NAME,
         subject=subject.name,
         measures=tuple(_measures(found, setting.persona.name)),
         transcripts=tuple(_transcripts(found)),
     )
+
+
+def ahead(setting: Setting) -> list[Asked]:
+    """What is asked, for a large batch with the questions of other suites."""
+    if setting.persona.name not in VOICES:
+        return []
+    return [Asked(conversation(each.prompt), seed) for each, seed in asked_for(setting)]
 
 
 def heard(subject: Subject, setting: Setting, asked: Sequence[tuple[Request, int]]) -> list[Heard]:

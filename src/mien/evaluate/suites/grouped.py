@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from mien.evaluate.compare import Difference, Results
-from mien.evaluate.finding import Meaning
-from mien.evaluate.pages.words import show, signed
+from mien.evaluate.compare import Results
+from mien.evaluate.pages.words import SHARE, show
 from mien.page import svg
 from mien.page.svg import Axis, Span
 from mien.schema import Score
@@ -17,7 +16,6 @@ _LETTER, _GAP = 6.4, 24.0  # units a letter of a legend takes, and its dot with 
 _LINE = 18.0
 _ENDS = (14.0, _WIDTH - 18)  # of a scale, with room for its outer figures
 _STEP, _HEAD, _AIR = 9.0, 24.0, 7.0  # of a group: between its dots, above them, below them
-_SHARE = Meaning("", share=True)
 _ALL: Span = (0.0, 1.0)
 
 
@@ -37,15 +35,6 @@ def row(results: Results, label: str, name: str, *, rest: bool = False) -> Row:
 def _rest(score: Score) -> Score:
     ends = {"value": 1 - score.value, "low": 1 - score.high, "high": 1 - score.low}
     return score.model_copy(update=ends)
-
-
-def points(found: Score | Difference) -> str:
-    """A difference of shares as text, as in `+6 points (-22 to 30)`."""
-    most = max(abs(found.low), abs(found.high))
-    value, low, high = (
-        show(_SHARE, each, most, unit=False) for each in (found.value, found.low, found.high)
-    )
-    return f"{signed(value)} points ({low} to {high})"
 
 
 def grouped_dots(
@@ -167,4 +156,4 @@ def _interval(score: Score) -> str:
 
 
 def _percent(value: float) -> str:
-    return show(_SHARE, value)
+    return show(SHARE, value)

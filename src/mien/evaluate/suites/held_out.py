@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mien.data.corpus import Parallel, rows_of
-from mien.evaluate.setting import Setting
+from mien.evaluate.setting import Setting, spread
 from mien.evaluate.subject import Asked, Said, Subject
 from mien.schema import conversation
 
@@ -30,7 +30,7 @@ class HeldOut(NamedTuple):
 
 def rows_for(setting: Setting) -> list[Parallel]:
     """The test prompts that the size allows."""
-    return setting.some(rows_of("test"), quick=24)
+    return spread(rows_of("test"), setting.amounts.held_out.prompts)
 
 
 def questions(setting: Setting, seeds: int) -> list[Asked]:

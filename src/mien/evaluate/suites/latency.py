@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mien.base.decode import steps
 from mien.chat import Sampling
 from mien.data.corpus import rows_of
+from mien.decode.generate import Decoder
 from mien.evaluate.compare import Results
 from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Finding, Meaning
@@ -24,6 +24,7 @@ from mien.evaluate.pages.words import listed
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import LocalSubject, Subject
 from mien.evaluate.suites.dots import dots
+from mien.evaluate.suites.parts import short
 from mien.page.svg import number
 from mien.schema import Score, conversation
 
@@ -78,18 +79,20 @@ def run(subject: Subject, setting: Setting) -> Finding:
     if not isinstance(subject, LocalSubject):
         why = f"{subject.name}: only what runs on this machine can be timed alike"
         return Finding(suite=NAME, subject=subject.name, missing=(why,))
-    tokens, repeats = (6, 5) if setting.size == "quick" else (24, 12)
-    sampling = setting.sampling.model_copy(update={"max_tokens": tokens})
+    amount = setting.amounts.latency
+    sampling = short(setting, amount.tokens)
     scores = [
         score
         for part, size in BATCHES.items()
-        for score in _scores(subject, part, _repeated(subject, size, sampling, repeats))
+        for score in _scores(subject, part, _repeated(subject, size, sampling, amount.repeats))
     ]
+    lengths = [len(ids) for ids, _ in _asked(subject, max(BATCHES.values()))]
+    detail = {"machine": subject.base.machine, "prompts": [min(lengths), max(lengths)]}
     return Finding(
         suite=NAME,
         subject=subject.name,
         scores=tuple(scores),
-        detail={"machine": subject.base.machine, "tokens": tokens},
+        detail=detail | {"tokens": sampling.max_tokens, "repeats": amount.repeats},
     )
 
 
@@ -101,27 +104,34 @@ class Turn(NamedTuple):
 
 
 def _repeated(subject: LocalSubject, size: int, sampling: Sampling, repeats: int) -> list[Turn]:
-    """So many repeats; the one before them warms up and is thrown away."""
+    """So many repeats, after two tokens that warm up and are thrown away."""
     bare = replace(subject, adapter=None) if subject.adapter else None
-    turns = [
+    for each in (subject, bare):
+        if each:
+            timed(each, size, sampling.model_copy(update={"max_tokens": 2}))
+    return [
         Turn(timed(subject, size, sampling), timed(bare, size, sampling) if bare else None)
-        for _ in range(repeats + 1)
+        for _ in range(repeats)
     ]
-    return turns[1:]
 
 
 def timed(subject: LocalSubject, size: int, sampling: Sampling) -> Timing:
     """Answer `size` prompts of the corpus together, and take the time of every token."""
-    base, rows = subject.base, rows_of("test")[:size]
-    opened = [conversation(row.prompt, system=subject.system_prompt) for row in rows]
-    asked = [(base.renderer.prompt(each), seed) for seed, each in enumerate(opened)]
+    base, asked = subject.base, _asked(subject, size)
     with base.adapters.use(subject.adapter), base.adapters.scaled(subject.adapter, subject.scale):
         start = time.perf_counter()
         made = [
-            (time.perf_counter() - start, len(step))
-            for step in steps(base, asked, sampling, with_stop=True)
+            (time.perf_counter() - start, len(step.said))
+            for step in Decoder(base, rows=size).steps(asked, sampling, with_stop=True)
+            if step.said
         ]
     return timing(made)
+
+
+def _asked(subject: LocalSubject, size: int) -> list[tuple[list[int], int]]:
+    """The ids of the first test prompts, and the seeds of their replies."""
+    told = (conversation(row.prompt, system=subject.system_prompt) for row in rows_of("test")[:size])
+    return [(subject.base.renderer.prompt(each), seed) for seed, each in enumerate(told)]
 
 
 def timing(made: Sequence[tuple[float, int]]) -> Timing:
@@ -170,8 +180,18 @@ def says(results: Results) -> list[str]:
     judged = results.subjects[-1]
     told = (_cost(results, judged), *(_pace(results, judged, part) for part in BATCHES))
     finding = results.finding(NAME, judged)
-    machine = f"Measured on {finding.detail['machine']}." if finding and finding.detail else ""
-    return [*filter(None, (*told, machine))]
+    return [*filter(None, (*told, _where(finding.detail) if finding and finding.detail else ""))]
+
+
+def _where(detail: Mapping[str, Any]) -> str:
+    """What was measured where, and what it depends on besides."""
+    shortest, longest = detail["prompts"]
+    return (
+        f"Measured on {detail['machine']}: medians of {detail['repeats']} repeats of"
+        f" {detail['tokens']} tokens, after prompts of {shortest} to {longest} tokens of which none had"
+        " been read before. Longer prompts begin later, longer conversations flow more slowly, and other"
+        " programs at work, fewer threads or another type of number change all of it."
+    )
 
 
 def _cost(results: Results, judged: str) -> str:

@@ -1,0 +1,1 @@
+"""The ability suite: questions with an answer that a program can check, content, perplexity."""

@@ -1,0 +1,1 @@
+"""The diversity suite: variety, coherence and facts in open replies."""

@@ -1,0 +1,1 @@
+"""The revealed suite: adjectives that a system takes for better descriptions of itself."""

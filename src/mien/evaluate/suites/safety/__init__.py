@@ -1,0 +1,1 @@
+"""The safety suite: harmful requests and their twins, beliefs of the user, and provocations."""
