@@ -123,6 +123,10 @@ MORE: dict[str, tuple[Spoil, str]] = {
     "a header of brackets": (lambda f: with_header(f, b"[" * 100_000), "is no JSON"),
     "a header that is a list": (lambda f: with_header(f, b"[]"), "is no JSON object"),
     "a header of nothing": (lambda f: with_header(f, b"{}"), "holds nothing"),
+    "a name said twice": (
+        lambda f: with_header(f, b'{"a": {"dtype": "F32"}, "a": {"dtype": "F16"}}'),
+        "names 'a' twice",
+    ),
     "bytes after the end": (lambda f: os.truncate(f / WEIGHTS, 100_000), "its header tells of"),
     "two names for one matrix": (
         lambda f: header(f, lambda h: h.update({_A.replace("q_proj", "x_proj"): dict(h[_A])})),

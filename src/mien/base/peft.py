@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -143,8 +144,14 @@ def _missing(path: Path) -> AdapterError:
 
 
 def _object(text: bytes, folder: Path, what: str) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = Counter(name for name, _ in pairs)
+        if twice := next((name for name, count in names.items() if count > 1), None):
+            raise unreadable(folder, f"{what} names {twice[:80]!r} twice")
+        return dict(pairs)
+
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise unreadable(folder, f"{what} is no JSON") from error
     if not isinstance(value, dict):

@@ -49,8 +49,8 @@ def _print_found(found: dict[str, list[str]]) -> None:
 def rm(runs: tuple[str, ...], yes: bool) -> None:
     """Remove runs for good, by their own names.
 
-    What speaks for a persona stays, and what something kept was made of, and what an unfinished training
-    may start from.
+    What speaks for a persona stays, and what something kept was made of, what an unfinished training may
+    start from, and what a server has in memory.
     """
     workspace = Workspace.open()
     doomed = [run_called(workspace, run) for run in dict.fromkeys(runs)]
@@ -74,7 +74,8 @@ def gc(keep: int, yes: bool, as_json: bool) -> None:
     """List the runs that nothing needs any more, or remove them.
 
     Those go that have N newer ones of the same persona, stage and base. What speaks for a persona stays,
-    what spoke before it, all that either was made of, what a training may start from, and imports.
+    what spoke before it, all that either was made of, what a training may start from, what a server has
+    in memory, and imports.
     """
     workspace = Workspace.open()
     doomed, left = superseded(workspace, newest=keep), abandoned(workspace)
