@@ -56,12 +56,21 @@ def stocked(folder: Path, base: Base) -> Workspace:
     return workspace
 
 
-def train(workspace: Workspace, base: Base, run: str, persona: str, adapter: str, day: int) -> Card:
+def train(
+    workspace: Workspace,
+    base: Base,
+    run: str,
+    persona: str,
+    adapter: str,
+    day: int,
+    stage: str = "sft",
+) -> Card:
     """A finished run whose adapter is one of the base's."""
     folder = workspace.runs / run / "adapter"
     base.adapters.save(adapter, folder, base=base.files.name)
     about = {
         "run": run,
+        "stage": stage,
         "persona": persona,
         "base": base.files.name,
         "base_hash": base.files.sha256,

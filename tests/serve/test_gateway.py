@@ -260,6 +260,19 @@ def test_a_new_run_is_served_without_a_restart(base: Base, tmp_path: Path) -> No
         assert ask(house, "calm") == expected(base, "sage", "hello there")
 
 
+def test_a_persona_of_which_there_are_only_imports_is_served_by_their_names(
+    base: Base, tmp_path: Path
+) -> None:
+    workspace = Workspace.open(tmp_path / "shop")
+    train(workspace, base, "calm-import-1", "calm", "clerk", 1, stage="import")
+    train(workspace, base, "calm-import-2", "calm", "sage", 2, stage="import")
+    with serving(base, workspace) as house:
+        assert ask(house, "calm-import-1") == expected(base, "clerk", "hello there")
+        assert ask(house, "calm@calm-import-2") == expected(base, "sage", "hello there")
+        with pytest.raises(openai.NotFoundError):
+            ask(house, "calm")
+
+
 def _run(house: House) -> str:
     card = house.gateway.catalogue.find("calm").card
     return card.run if card else ""

@@ -123,7 +123,7 @@ class JsonMatcher:
     @property
     def finished(self) -> bool:
         """As `Matcher.finished`."""
-        return self._matcher.is_stopped()
+        return bool(self._matcher.is_stopped())
 
     def mask(self) -> Tensor:
         """As `Matcher.mask`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -240,8 +241,9 @@ class Catalogue:
             mine = [card for card in known if _voice(card) == name]
             if name == BASE or (self.only and name not in self.only):
                 continue
-            speaks = newest(self.workspace, name, base_hash=self.base.sha256)
-            shelf.models[name] = self._of(name, speaks)
+            with suppress(AdapterError):  # only imports or blends, of which none was promoted
+                speaks = newest(self.workspace, name, base_hash=self.base.sha256)
+                shelf.models[name] = self._of(name, speaks)
             shelf.versions[name] = [self._of(f"{name}@{card.run}", card) for card in mine]
             shelf.runs.update({card.run: self._of(card.run, card) for card in mine})
         shelf.models.update({each.id: each for each in self._prompts(list(shelf.models.values()))})
