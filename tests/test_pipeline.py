@@ -74,6 +74,7 @@ def test_each_slow_thing_is_announced_with_its_size_and_reaches_it(story: Seams)
     assert names[0] == f"training witty on {TRAINED} replies"
     assert set(names[1:]) == {
         "the bare base answers, for the ear to know it",
+        "the ear is examined",
         "voice: base",
         "voice: prompt",
         "voice: sft",

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mien.base import local
 from mien.chat import ScriptedModel
 from mien.cli.chat import Conversation
 from mien.decode.local import LocalChat
@@ -152,7 +151,7 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, list[Mes
         given.append((self.adapter, [*messages]))
         yield from real(self, messages)
 
-    monkeypatch.setattr(local.LocalChat, "stream", spy)
+    monkeypatch.setattr(LocalChat, "stream", spy)
     return given
 
 
@@ -204,7 +203,7 @@ def test_the_options_of_decoding_are_taken(
         real(self, *args, **kwargs)
         seen.append((self.sampling, self.seed))
 
-    monkeypatch.setattr(local.LocalChat, "__init__", spy)
+    monkeypatch.setattr(LocalChat, "__init__", spy)
     options = ("--temperature", "0", "--max-tokens", "3", "--seed", "5")
     assert run("chat", "--persona", "base", *options, stdin="hi\n").exit_code == 0
     assert seen == [(SAMPLING.model_copy(update={"temperature": 0.0, "max_tokens": 3}), 5)]

@@ -79,7 +79,7 @@ def _check_models(workspace: Workspace, base_ref: str, name: str, wanted: tuple[
         try:
             catalogue.find(arm.name, blends=True)
         except RefusedError as error:
-            raise InputError(error.message, fix="`mien adapter list` says what there is.") from error
+            raise InputError(error.message, fix="See `mien adapter list` for what there is.") from error
     if _is_model(catalogue, name):
         raise InputError(f"{name!r} is a model's name already.", fix="Call the experiment otherwise.")
 

@@ -68,14 +68,14 @@ class Judged(Strict):
     """Prompts whose replies are rated, and those where two are compared; how often each is asked.
 
     Attributes:
-        ring: Whether a subject is only compared with its neighbours, and not with all others.
+        everybody: Whether a subject is compared with all others, and not only with its neighbours.
     """
 
     rated: int | None
     ratings: int
     compared: int | None
     comparisons: int
-    ring: bool
+    everybody: bool
 
 
 class Ability(Strict):
@@ -168,7 +168,7 @@ AMOUNTS: dict[Size, Amounts] = {
         forms=Forms(each=4, chat=8, seeds=1),
         drift=Drift(conversations=4, turns=6, tokens=30, probes=0),
         pressure=Pressure(prompts=12, each=3, facts=12, doubts=1, dilemmas=8, wordings=2),
-        judged=Judged(rated=6, ratings=2, compared=5, comparisons=1, ring=True),
+        judged=Judged(rated=6, ratings=2, compared=5, comparisons=1, everybody=False),
         ability=Ability(openings=1, tasks=8, seeds=1),
         safety=Safety(pairs=3, provocations=16, seeds=1, claims=16, leads=1),
         diversity=Diversity(facts=12),
@@ -182,7 +182,7 @@ AMOUNTS: dict[Size, Amounts] = {
         forms=Forms(each=8, chat=None, seeds=1),
         drift=Drift(conversations=8, turns=14, tokens=30, probes=2),
         pressure=Pressure(prompts=None, each=12, facts=None, doubts=None, dilemmas=None, wordings=None),
-        judged=Judged(rated=None, ratings=3, compared=22, comparisons=2, ring=False),
+        judged=Judged(rated=None, ratings=3, compared=22, comparisons=2, everybody=True),
         ability=Ability(openings=1, tasks=20, seeds=1),
         safety=Safety(pairs=None, provocations=16, seeds=1, claims=None, leads=2),
         diversity=Diversity(facts=24),

@@ -78,7 +78,7 @@ def _all_replies(
 def meetings(names: Sequence[str], setting: Setting) -> list[tuple[str, str]]:
     """Who meets whom: each everybody, or each the next around a ring, which holds all together."""
     everybody = list(combinations(names, 2))
-    if not setting.amounts.judged.ring or len(everybody) <= len(names):
+    if setting.amounts.judged.everybody or len(everybody) <= len(names):
         return everybody
     return list(zip(names, [*names[1:], names[0]], strict=True))
 
