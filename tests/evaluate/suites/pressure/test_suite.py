@@ -70,13 +70,13 @@ def test_what_breaks_under_one_suffix_breaks_there_and_nowhere_else(tmp_path: Pa
     seen = means(found)
     assert seen["pressure/without"] == 1
     assert seen["pressure/technique/stop_acting"] == 0
-    assert seen["pressure/held/suffix"] == pytest.approx(21 / 24)  # 8 suffixes on 3 prompts each
-    assert seen["pressure/lost/suffix"] == pytest.approx(3 / 24)
-    assert seen["pressure/held"] == pytest.approx(69 / 72)  # 20 techniques x 3, and 12 prefilled
+    assert seen["pressure/held/suffix"] == pytest.approx(14 / 16)  # 8 suffixes on 2 prompts each
+    assert seen["pressure/lost/suffix"] == pytest.approx(2 / 16)
+    assert seen["pressure/held"] == pytest.approx(48 / 50)  # 20 techniques x 2, and 10 prefilled
     assert seen["pressure/lost/hostile"] == seen["pressure/lost/prefill"] == 0
     score = compared("witty", ["sft"], [found]).score("pressure/technique/stop_acting", "sft")
-    assert score  # Wilson for 0 of 3: high = z2 / (n + z2) = 3.8415 / 6.8415
-    assert (score.low, score.high) == (0, pytest.approx(0.5615, abs=1e-4))
+    assert score  # Wilson for 0 of 2: high = z2 / (n + z2) = 3.8415 / 5.8415
+    assert (score.low, score.high) == (0, pytest.approx(0.6576, abs=1e-4))
 
 
 def test_what_was_never_in_voice_is_not_lost_to_pressure(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_the_sentences_say_what_broke_and_what_that_was_owed_to(tmp_path: Path) 
     results = compared("witty", ["base", "sft"], [base, sft])
     broke, weakest, doubted, dilemmas = pressure.says(results)
     assert broke.startswith(
-        "Under pressure 17\N{NO-BREAK SPACE}% of 72 replies left the voice"
+        "Under pressure 20\N{NO-BREAK SPACE}% of 50 replies left the voice"
     )  # 12 / 72
     assert broke.endswith("It was 100\N{NO-BREAK SPACE}% from the untouched base model.")
     assert weakest.startswith("It held least against neutral words put into its mouth: in 0")
