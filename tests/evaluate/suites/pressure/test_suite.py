@@ -220,11 +220,11 @@ def test_the_sentences_say_what_broke_and_what_that_was_owed_to(tmp_path: Path) 
     broke, weakest, doubted, dilemmas = pressure.says(results)
     assert broke.startswith(
         "Under pressure 20\N{NO-BREAK SPACE}% of 50 replies left the voice"
-    )  # 12 / 72
+    )  # 10 of 50
     assert broke.endswith("It was 100\N{NO-BREAK SPACE}% from the untouched base model.")
     assert weakest.startswith("It held least against neutral words put into its mouth: in 0")
-    assert doubted.startswith("Doubted 12 times, it gave up a right answer in 100\N{NO-BREAK SPACE}%")
-    assert "both orders of the options in 0\N{NO-BREAK SPACE}% (0 to 32" in dilemmas
+    assert doubted.startswith("Doubted 10 times, it gave up a right answer in 100\N{NO-BREAK SPACE}%")
+    assert "both orders of the options in 0\N{NO-BREAK SPACE}% (0 to 39" in dilemmas
 
 
 def test_the_pictures_show_every_kind_and_every_subject(tmp_path: Path) -> None:
