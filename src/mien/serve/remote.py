@@ -226,7 +226,8 @@ class RemoteStream:
                     self._events.put_nowait(piece)
                     first.set()
         except Exception as error:
-            self._failed = error
+            if not reply.begun:  # what comes after a word is told where the word was told
+                self._failed = error
             self._events.put_nowait(error)
         finally:
             first.set()
