@@ -82,6 +82,22 @@ class Decoder:
             deque(self._run(version, [(ids, 0) for ids in beginnings], once, False), maxlen=0)
         yield from self._run(version, asked, sampling, with_stop)
 
+    def replies(
+        self,
+        asked: Sequence[Asked],
+        sampling: Sampling,
+        *,
+        with_stop: bool = False,
+        progress: Progress = lambda _tokens, _replies: None,
+    ) -> list[list[int]]:
+        """Token ids of one reply per row, as `steps` makes them; `progress` hears of each step."""
+        replies: list[list[int]] = [[] for _ in asked]
+        for step in self.steps(asked, sampling, with_stop=with_stop):
+            for row, token in step.said:
+                replies[row].append(token)
+            progress(len(step.said), len(step.ended))
+        return replies
+
     def _version(self) -> Version | None:
         """A copy of the adapter in force."""
         adapters = self.base.adapters
@@ -189,14 +205,9 @@ def continued(
     progress: Progress = lambda _tokens, _replies: None,
 ) -> list[list[int]]:
     """As `generate`, for prompts that are rendered; with the tokens that end replies where asked."""
-    replies: list[list[int]] = [[] for _ in prompts]
     asked = list(zip(prompts, seeds, strict=True))
     decoder = Decoder(base, rows=max(1, min(batch, len(asked))))
-    for step in decoder.steps(asked, sampling, with_stop=with_stop):
-        for row, token in step.said:
-            replies[row].append(token)
-        progress(len(step.said), len(step.ended))
-    return replies
+    return decoder.replies(asked, sampling, with_stop=with_stop, progress=progress)
 
 
 def _request(prompt: Sequence[int], sampling: Sampling, seed: int) -> Request:

@@ -51,16 +51,11 @@ class Talk:
             progress: Called after each step with the tokens it made and the replies it ended.
         """
         prompts = [self._prompt(messages) for messages in conversations]
-        replies: list[list[int]] = [[] for _ in prompts]
         asked = list(zip(prompts, seeds, strict=True))
         if self._decoder is None:
             rows = max(1, min(ROWS, len(asked)))
             self._decoder = Decoder(self.base, rows=rows, prefix_bytes=self.prefix_bytes)
-        for step in self._decoder.steps(asked, self.sampling, with_stop=True):
-            for row, token in step.said:
-                replies[row].append(token)
-            progress(len(step.said), len(step.ended))
-        return replies
+        return self._decoder.replies(asked, self.sampling, with_stop=True, progress=progress)
 
     def _prompt(self, messages: Sequence[Message]) -> list[int]:
         return self.base.renderer.prompt(recent(self.base, messages, self.sampling.max_tokens))
