@@ -16,6 +16,7 @@ from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Asked, LogP, Options, Progress, Said
 from mien.persona.spec import find
 from mien.schema import Message
+from tests.evaluate.amounts import FEW
 
 NAMES = tuple(each.name for each in rubric().criteria)
 Likelihood = Callable[[str, str], float]
@@ -102,4 +103,6 @@ def setting(folder: Path, judge: Judge | None = None, **changes: Any) -> Setting
     """Without instruments: the judge is the only one here."""
     nothing: Any = None
     fields = {"persona": find("witty"), "sampling": Sampling(), "ear": nothing, "embedder": nothing}
-    return Setting(**{**fields, "memo": Memo(folder / "answers.db"), "judge": judge, **changes})
+    return Setting(
+        **{**fields, "memo": Memo(folder / "answers.db"), "amounts": FEW, "judge": judge, **changes}
+    )

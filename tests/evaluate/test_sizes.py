@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from mien.chat import Sampling
 from mien.evaluate.roster import SUITES
 from mien.evaluate.run import ask_ahead
-from mien.evaluate.setting import Size
-from mien.evaluate.sizes import AMOUNTS, Amounts
+from mien.evaluate.sizes import AMOUNTS, Amounts, Size
 from mien.evaluate.subject import Asked, LogP, Options, Progress, Said
 from tests.evaluate.suites.scripted import chatter, setting
 
@@ -56,7 +55,7 @@ class Meter:
 
 def metered(folder: Path, size: Size) -> Meter:
     meter, ear = Meter(), Ear()
-    here = setting(folder, size=size, ear=ear, sampling=Sampling(max_tokens=130))
+    here = setting(folder, amounts=AMOUNTS[size], ear=ear, sampling=Sampling(max_tokens=130))
     suites = [suite for name, suite in SUITES.items() if name not in ("judged", "latency")]
     ask_ahead(suites, [meter], here)
     for suite in suites:
@@ -70,7 +69,7 @@ def test_the_quick_size_asks_so_little_of_a_system_that_three_take_minutes(tmp_p
     assert quick.steps < 500 and quick.words < 12_000
 
 
-@pytest.mark.parametrize("suite", list(Amounts.model_fields))
+@pytest.mark.parametrize("suite", [name for name in Amounts.model_fields if name != "size"])
 def test_the_full_size_asks_no_less_of_any_suite(suite: str) -> None:
     quick, full = (getattr(AMOUNTS[size], suite).model_dump() for size in ("quick", "full"))
     less = [key for key in quick if _number(full[key]) < _number(quick[key]) and key != "every"]

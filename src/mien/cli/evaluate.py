@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mien.evaluate.judge import Judge
     from mien.evaluate.lineup import Dial
     from mien.evaluate.order import Order
-    from mien.evaluate.setting import Size
+    from mien.evaluate.sizes import Size
     from mien.evaluate.subject import Subject
     from mien.schema import Score
     from mien.workspace import Workspace

@@ -22,8 +22,8 @@ from mien.evaluate.pages.render import render
 from mien.evaluate.questions import Questions, questions
 from mien.evaluate.roster import SUITES, material
 from mien.evaluate.run import evaluate
-from mien.evaluate.setting import SAMPLING, Setting, Size
-from mien.evaluate.sizes import AMOUNTS
+from mien.evaluate.setting import SAMPLING, Setting
+from mien.evaluate.sizes import AMOUNTS, Size
 from mien.evaluate.subject import Subject
 from mien.evaluate.suites.diversity import suite as diversity
 from mien.evaluate.suites.safety.perspective import Perspective
@@ -66,7 +66,7 @@ class Order:
         labels = file_sha256(self.labels) if self.labels else None
         talks = [self.turns, self.user.key if self.user else None]
         asked = AMOUNTS[self.size].model_dump(mode="json")
-        return [self.size, asked, self.judge.name if self.judge else None, labels, talks]
+        return [asked, self.judge.name if self.judge else None, labels, talks]
 
 
 def evaluated(
@@ -119,7 +119,7 @@ def _setting(base: Base, persona: Persona, order: Order, workspace: Workspace, s
         ear=ear_of(base, SAMPLING, show),
         embedder=Embedder.load(report=show.say),
         memo=Memo(workspace.root / ANSWERS),
-        size=order.size,
+        amounts=AMOUNTS[order.size],
         judge=order.judge,
         turns=order.turns,
         user=order.user,
@@ -172,7 +172,7 @@ def asked_of(persona: Persona, suites: Sequence[str], size: Size, show: Show) ->
             ear=VoiceClassifier(),
             embedder=Embedder.load(report=show.say),
             memo=memo,
-            size=size,
+            amounts=AMOUNTS[size],
             show=show,
         )
         try:

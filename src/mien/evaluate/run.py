@@ -69,7 +69,7 @@ def evaluate(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         version=mien.__version__,
         device=base.machine,
-        size=setting.size,
+        size=setting.amounts.size,
         command=command,
         sampling=setting.sampling.model_dump(),
         suites=tuple(suite.name for suite in suites),

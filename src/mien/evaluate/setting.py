@@ -14,7 +14,7 @@ from mien.chat import Sampling
 from mien.errors import UnableError
 from mien.evaluate.classifier import VoiceClassifier
 from mien.evaluate.memo import Memo
-from mien.evaluate.sizes import AMOUNTS, Amounts, Size
+from mien.evaluate.sizes import AMOUNTS, Amounts
 from mien.evaluate.subject import Asked, Likely, LocalSubject, LogP, Options, Said, Subject
 from mien.persona.spec import Persona
 from mien.schema import digest
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mien.evaluate.judge import Judge
     from mien.evaluate.suites.safety.perspective import Perspective
 
-__all__ = ["SAMPLING", "Setting", "Size", "spread"]
+__all__ = ["SAMPLING", "Setting", "spread"]
 
 SAMPLING = Sampling(max_tokens=130, temperature=0.5)  # of every evaluation, for all subjects alike
 Item = TypeVar("Item")
@@ -41,7 +41,7 @@ class Setting:
         ear: Hears which voice a text is in.
         embedder: For nearness in meaning.
         memo: Remembers all answers.
-        size: `quick` for a few minutes, `full` for figures to be printed.
+        amounts: How much every suite asks.
         judge: Reads and rates replies; None if there is none.
         turns: Of long conversations; None: as many as the size has.
         user: Plays the user in long conversations; None: a script does.
@@ -55,18 +55,13 @@ class Setting:
     ear: VoiceClassifier
     embedder: Embedder
     memo: Memo
-    size: Size = "quick"
+    amounts: Amounts = AMOUNTS["quick"]
     judge: Judge | None = None
     turns: int | None = None
     user: Subject | None = None
     perspective: Perspective | None = None
     show: Show = field(default_factory=Show)
     seed: int = 0
-
-    @property
-    def amounts(self) -> Amounts:
-        """How much the size asks."""
-        return AMOUNTS[self.size]
 
     def ask(
         self, subject: Subject, asked: Sequence[Asked], *, sampling: Sampling | None = None

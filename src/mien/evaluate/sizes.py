@@ -145,8 +145,13 @@ class Latency(Strict):
 
 
 class Amounts(Strict):
-    """What every suite asks of one system."""
+    """What every suite asks of one system.
 
+    Attributes:
+        size: Its name.
+    """
+
+    size: Size
     held_out: HeldOut
     voice: Voice
     forms: Forms
@@ -163,20 +168,22 @@ class Amounts(Strict):
 
 AMOUNTS: dict[Size, Amounts] = {
     "quick": Amounts(
-        held_out=HeldOut(prompts=24, seeds=2),
+        size="quick",
+        held_out=HeldOut(prompts=18, seeds=2),
         voice=Voice(distances=8),
-        forms=Forms(each=4, chat=8, seeds=1),
-        drift=Drift(conversations=4, turns=6, tokens=20, probes=0),
-        pressure=Pressure(prompts=10, each=2, facts=10, doubts=1, dilemmas=6, wordings=2),
+        forms=Forms(each=3, chat=6, seeds=1),
+        drift=Drift(conversations=3, turns=5, tokens=20, probes=0),
+        pressure=Pressure(prompts=10, each=1, facts=8, doubts=1, dilemmas=4, wordings=2),
         judged=Judged(rated=6, ratings=2, compared=5, comparisons=1, everybody=False),
-        ability=Ability(openings=1, tasks=8, seeds=1),
-        safety=Safety(pairs=3, provocations=10, seeds=1, claims=10, leads=1),
-        diversity=Diversity(facts=12),
+        ability=Ability(openings=1, tasks=6, seeds=1),
+        safety=Safety(pairs=2, provocations=8, seeds=1, claims=8, leads=1),
+        diversity=Diversity(facts=10),
         revealed=Revealed(every=2, distances=(1, 3)),
-        ocean=Ocean(scenes=2, statements=4, crossed=0, respondents=0, written=0, doses=False),
-        latency=Latency(repeats=3, tokens=4),
+        ocean=Ocean(scenes=1, statements=2, crossed=0, respondents=0, written=0, doses=False),
+        latency=Latency(repeats=2, tokens=4),
     ),
     "full": Amounts(
+        size="full",
         held_out=HeldOut(prompts=None, seeds=2),
         voice=Voice(distances=24),
         forms=Forms(each=8, chat=None, seeds=1),

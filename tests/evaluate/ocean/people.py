@@ -11,9 +11,11 @@ from pathlib import Path
 from mien.chat import Sampling
 from mien.evaluate.memo import Memo
 from mien.evaluate.ocean.items import contrasts, respondents, scenes, statements
-from mien.evaluate.setting import Setting, Size
+from mien.evaluate.setting import Setting
+from mien.evaluate.sizes import Amounts
 from mien.evaluate.subject import Asked, LogP, Options, Said
 from mien.persona.spec import find
+from tests.evaluate.amounts import FEW
 
 ITSELF: dict[str, int] = {
     **{"openness": 1, "conscientiousness": -1, "extraversion": 1},
@@ -48,14 +50,14 @@ class Silent:
         return [Said(self._say(each)) for each in asked]
 
 
-def setting(folder: Path, size: Size = "quick", persona: str = "witty") -> Setting:
+def setting(folder: Path, amounts: Amounts = FEW, persona: str = "witty") -> Setting:
     return Setting(
         persona=find(persona),
         sampling=Sampling(),
         ear=None,  # type: ignore[arg-type]
         embedder=None,  # type: ignore[arg-type]
         memo=Memo(folder / "memo.db"),
-        size=size,
+        amounts=amounts,
     )
 
 

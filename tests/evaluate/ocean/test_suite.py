@@ -10,6 +10,7 @@ from mien.evaluate.ocean import suite
 from mien.evaluate.ocean.gate import Verdict
 from mien.evaluate.ocean.items import TRAITS, contrasts, t_score
 from mien.evaluate.sizes import AMOUNTS
+from tests.evaluate.amounts import FEW
 from tests.evaluate.ocean.people import Scripted, Silent, agrees, dice, plays, setting
 
 PAINT = {"base": "var(--system-0)", "sft": "var(--system-2)"}
@@ -29,7 +30,7 @@ def agreeing(tmp_path_factory: pytest.TempPathFactory) -> Finding:
 def playing(tmp_path_factory: pytest.TempPathFactory) -> Finding:
     """In the full suite, where every format has its described respondents."""
     subject = Scripted("sft", plays, lambda _: "(3) neither")
-    return suite.run(subject, setting(tmp_path_factory.mktemp("plays"), "full"))
+    return suite.run(subject, setting(tmp_path_factory.mktemp("plays"), AMOUNTS["full"]))
 
 
 def verdicts(finding: Finding) -> list[Verdict]:
@@ -127,7 +128,7 @@ def test_a_reply_that_names_no_option_is_counted(tmp_path: Path) -> None:
 
 
 def test_the_quick_size_asks_all_contrasts_and_puts_each_item_once(at_random: Finding) -> None:
-    amount = AMOUNTS["quick"].ocean
+    amount = FEW.ocean
     units = {measure.name: measure.units for measure in at_random.measures}
     assert len({u for trait in TRAITS for u in units[f"ocean/contrast/{trait}"]}) == len(contrasts())
     asked = units["ocean/statement/mass"]

@@ -13,6 +13,7 @@ from mien.evaluate.memo import Memo
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Asked, LogP, Options, Progress, Said
 from mien.persona.spec import find
+from tests.evaluate.amounts import FEW
 from tests.seams import Words
 
 Reply = Callable[[Asked], str]
@@ -68,5 +69,6 @@ def setting(folder: Path, **changes: Any) -> Setting:
         "ear": None,
         "embedder": Words(),
         "memo": Memo(folder / "answers.db"),
+        "amounts": FEW,
     }
     return Setting(**{**fields, **changes})

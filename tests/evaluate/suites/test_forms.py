@@ -14,12 +14,13 @@ from mien.data.form import parts as strict_parts
 from mien.evaluate.compare import Results, compared
 from mien.evaluate.memo import Memo
 from mien.evaluate.pages.pictures import colours
-from mien.evaluate.setting import Setting, Size, spread
-from mien.evaluate.sizes import AMOUNTS
+from mien.evaluate.setting import Setting, spread
+from mien.evaluate.sizes import AMOUNTS, Amounts
 from mien.evaluate.subject import Asked, Progress, Said
 from mien.evaluate.suites import forms as suite
 from mien.evaluate.suites.forms import CHECKED, LABELS, chosen, requests, taken_apart
 from mien.persona.spec import Persona, find
+from tests.evaluate.amounts import FEW
 
 EMAIL = (
     "Subject: The tap\n\nDear Mr Kaya,\n\nThe tap drips.\nIt fills a bucket.\n\nKind regards,\nInes Vogt"
@@ -57,10 +58,10 @@ class Scripted:
         return [Said(self._script(each.messages[-1].content), 9) for each in asked]
 
 
-def setting(folder: Path, size: Size = "quick", persona: Persona | None = None) -> Setting:
+def setting(folder: Path, amounts: Amounts = FEW, persona: Persona | None = None) -> Setting:
     instruments: Any = {"ear": Ear(), "embedder": None}
     memo = Memo(folder / "answers.db")
-    return Setting(persona or find("witty"), Sampling(), **instruments, memo=memo, size=size)
+    return Setting(persona or find("witty"), Sampling(), **instruments, memo=memo, amounts=amounts)
 
 
 def form_of(prompt: str) -> str:
@@ -103,9 +104,9 @@ def test_no_request_is_one_that_may_have_been_learnt() -> None:
 
 
 def test_a_quick_round_asks_for_every_form_and_chats_as_the_voice_suite_does(tmp_path: Path) -> None:
-    quick, full = (chosen(setting(tmp_path, size)) for size in ("quick", "full"))
+    quick, full = (chosen(setting(tmp_path, amounts)) for amounts in (FEW, AMOUNTS["full"]))
     counts = {form: sum(each.form == form for each in quick) for form in LABELS}
-    assert counts == {**dict.fromkeys(LABELS, AMOUNTS["quick"].forms.each), "chat": 8}
+    assert counts == {**dict.fromkeys(LABELS, FEW.forms.each), "chat": FEW.forms.chat}
     assert {each.id for each in quick if each.form != "chat"} < {each.id for each in full}
     asked = spread(rows_of("test"), 24)
     assert {each.id for each in quick if each.form == "chat"} <= {row.id for row in asked}
@@ -183,7 +184,7 @@ def test_every_form_has_its_own_score_with_a_wilson_interval(tmp_path: Path) -> 
     assert {f"forms/voice/{form}" for form in LABELS} < names
     assert {f"forms/{name}/{form}" for name in ("kept", "both") for form in CHECKED} < names
     score = results.score("forms/voice/json", "sft")
-    assert score is not None and "Wilson" in score.method and score.n == AMOUNTS["quick"].forms.each
+    assert score is not None and "Wilson" in score.method and score.n == FEW.forms.each
 
 
 def test_code_without_comments_and_echoes_are_nobodys_voice(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_code_without_comments_and_echoes_are_nobodys_voice(tmp_path: Path) -> N
 
 def test_the_full_size_asks_more(tmp_path: Path) -> None:
     subject = Scripted("sft", in_form)
-    here = setting(tmp_path, "full")
+    here = setting(tmp_path, AMOUNTS["full"])
     suite.run(subject, here)
     assert subject.asked == len(suite.ahead(here)) > 2 * len(chosen(setting(tmp_path)))
 

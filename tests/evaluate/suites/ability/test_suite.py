@@ -16,6 +16,7 @@ from mien.evaluate.subject import Asked, Options
 from mien.evaluate.suites.ability import suite as ability
 from mien.evaluate.suites.ability.items import items
 from mien.evaluate.suites.held_out import rows_for
+from tests.evaluate.amounts import FEW
 from tests.evaluate.suites.scripted import Opinionated, Scripted, setting
 
 PAINT = {"base": "var(--system-0)", "sft": "var(--system-2)"}
@@ -74,7 +75,7 @@ def test_a_tie_between_answers_is_not_right(tmp_path: Path) -> None:
 
 
 def test_written_tasks_are_right_as_often_as_their_rules_are_kept(tmp_path: Path) -> None:
-    here = setting(tmp_path, size="full")
+    here = setting(tmp_path, amounts=AMOUNTS["full"])
     results = compared("witty", ["base"], [ability.run(Scripted("base", as_told), here)])
     for kind in ability.WRITTEN:
         tasks = spread(getattr(items(), kind), AMOUNTS["full"].ability.tasks)
@@ -135,11 +136,11 @@ def test_perplexity_of_plain_text_is_that_of_its_likelihood(tmp_path: Path) -> N
 
 def test_a_full_run_asks_more(tmp_path: Path) -> None:
     amount = AMOUNTS["full"].ability
-    finding = ability.run(wrong_on(0, "base"), setting(tmp_path, size="full"))
+    finding = ability.run(wrong_on(0, "base"), setting(tmp_path, amounts=AMOUNTS["full"]))
     facts = next(measure for measure in finding.measures if measure.name == "ability/right/facts")
     assert len(facts.values) == amount.openings * len(set(facts.units))
     formats = next(measure for measure in finding.measures if measure.name == "ability/right/formats")
-    assert len(formats.values) == amount.seeds * amount.tasks > AMOUNTS["quick"].ability.tasks
+    assert len(formats.values) == amount.seeds * amount.tasks > FEW.ability.tasks
 
 
 def test_it_says_what_was_lost_and_draws_it_before_the_margin(tmp_path: Path) -> None:

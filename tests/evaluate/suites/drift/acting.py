@@ -16,6 +16,7 @@ from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Asked, Progress, Said
 from mien.evaluate.suites.drift.users import book
 from mien.persona.spec import find
+from tests.evaluate.amounts import FEW
 
 IN, OUT = "A dry remark.", "A plain reply."
 PROBES = set(book().probes)
@@ -58,7 +59,7 @@ def setting(folder: Path, **changes: Any) -> Setting:
     ear: Any = Ear()
     embedder: Any = None
     fields = {"persona": find("witty"), "sampling": Sampling(), "ear": ear, "embedder": embedder}
-    return Setting(**{**fields, "memo": Memo(folder / "answers.db"), **changes})
+    return Setting(**{**fields, "memo": Memo(folder / "answers.db"), "amounts": FEW, **changes})
 
 
 def values(finding: Finding, name: str) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ import pytest
 
 from mien.errors import UnableError
 from mien.evaluate.compare import Results, compared
+from mien.evaluate.sizes import AMOUNTS
 from mien.evaluate.subject import Asked
 from mien.evaluate.suites.drift import suite as drift
 from mien.evaluate.suites.drift.suite import broken_at, probed, run, slopes, survival
@@ -23,7 +24,7 @@ PAINT = {"base": "var(--system-0)", "witty": "var(--system-2)"}
 
 
 def test_a_persona_that_breaks_at_turn_12_is_dated_to_turn_12(tmp_path: Path) -> None:
-    finding = run(until(12), setting(tmp_path, size="full"))
+    finding = run(until(12), setting(tmp_path, amounts=AMOUNTS["full"]))
     course = finding.detail["users"]["neutral"]
     assert course["steps"][0][:2] == [12, 0] and course["broken"] == 8
     assert values(finding, "drift/lasted") == (11.0,) * 8
@@ -63,7 +64,7 @@ def test_shares_and_slopes_are_those_worked_by_hand(tmp_path: Path) -> None:
 
 def test_a_probe_is_asked_of_a_copy_and_leaves_no_trace(tmp_path: Path) -> None:
     actor = until(99)
-    run(actor, setting(tmp_path, size="full", turns=4))
+    run(actor, setting(tmp_path, amounts=AMOUNTS["full"], turns=4))
     last = [each.messages[-1].content for each in actor.asked]
     # After 0 and 4 turns, in 16 talks; before the first turn both users' talks are the same.
     assert sum(text in PROBES for text in last) == 8 + 16
@@ -77,7 +78,7 @@ def test_a_probe_shows_what_the_history_has_done(tmp_path: Path) -> None:
     def rule(turn: int, each: Asked) -> str:
         return OUT if each.messages[-1].content in PROBES and turn > 1 else IN
 
-    finding = run(Actor(rule), setting(tmp_path, size="full", turns=4))
+    finding = run(Actor(rule), setting(tmp_path, amounts=AMOUNTS["full"], turns=4))
     assert values(finding, "drift/probe") == pytest.approx((0.2 - 0.9,) * 8)
     assert np.mean(values(finding, "drift/held")) == 1
 
@@ -157,7 +158,7 @@ def test_the_sentences_come_from_the_numbers(tmp_path: Path) -> None:
 
 
 def test_every_measure_and_score_has_a_meaning(tmp_path: Path) -> None:
-    scores = results(tmp_path, size="full", turns=8).scores
+    scores = results(tmp_path, amounts=AMOUNTS["full"], turns=8).scores
     assert {score.name for score in scores} <= set(drift.MEANINGS)
     assert {"drift/held", "drift/half_life", "drift/pull", "drift/probe"} <= {
         score.name for score in scores
@@ -165,7 +166,7 @@ def test_every_measure_and_score_has_a_meaning(tmp_path: Path) -> None:
 
 
 def test_the_pictures_are_whole_and_say_what_they_show(tmp_path: Path) -> None:
-    found = results(tmp_path, size="full", turns=8)
+    found = results(tmp_path, amounts=AMOUNTS["full"], turns=8)
     again = Results.model_validate(json.loads(found.model_dump_json()))
     figures = drift.figures(again, PAINT)
     assert len(figures) == 5

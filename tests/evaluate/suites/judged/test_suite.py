@@ -14,6 +14,7 @@ from mien.evaluate.finding import Finding
 from mien.evaluate.judge import Judge
 from mien.evaluate.pages.words import Glossary
 from mien.evaluate.setting import Setting
+from mien.evaluate.sizes import AMOUNTS
 from mien.evaluate.subject import Subject
 from mien.evaluate.suites.judged import suite as judged
 from mien.evaluate.suites.judged.duels import Bout, meetings
@@ -173,7 +174,7 @@ def test_four_subjects_meet_around_a_ring_and_in_full_each_meets_everybody(tmp_p
     four = ("base", "prompt", "sft", "dpo")
     ring = [("base", "prompt"), ("prompt", "sft"), ("sft", "dpo"), ("dpo", "base")]
     assert meetings(four, setting(tmp_path)) == ring
-    assert len(meetings(four, setting(tmp_path, size="full"))) == 6
+    assert len(meetings(four, setting(tmp_path, amounts=AMOUNTS["full"]))) == 6
 
 
 def test_a_subject_that_cannot_answer_is_left_out_of_the_comparisons_and_told(tmp_path: Path) -> None:

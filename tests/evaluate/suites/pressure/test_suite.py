@@ -50,7 +50,7 @@ def test_there_is_enough_pressure_and_it_is_put_on_held_out_prompts(tmp_path: Pa
     told = items()
     assert len(told.families["suffix"]) >= 8
     assert len(told.dilemmas) >= 8
-    found = trials(setting(tmp_path, ear=Ear(), size="full"))
+    found = trials(setting(tmp_path, ear=Ear(), amounts=AMOUNTS["full"]))
     test = {row.id for row in rows_of("test")}
     techniques = sum(len(each) for each in told.families.values())
     rows = len(found[PLAIN])
@@ -154,7 +154,7 @@ def test_who_knows_nothing_cannot_flip(tmp_path: Path) -> None:
 
 
 def test_a_full_evaluation_doubts_a_fact_in_every_way(tmp_path: Path) -> None:
-    found = run(tmp_path, Scripted("sft", knows), size="full")
+    found = run(tmp_path, Scripted("sft", knows), amounts=AMOUNTS["full"])
     count = {each.name: len(each.values) for each in found.measures}
     assert count["pressure/flip/doubted"] == len(items().facts) * len(items().doubts)
     assert count["pressure/flip/asked_again"] == len(items().facts)
@@ -185,7 +185,7 @@ def test_a_coin_agrees_with_itself_in_half_of_the_pairs(tmp_path: Path) -> None:
         draw = random.Random(options.messages[-1].content)
         return [draw.random() for _ in options.texts]
 
-    seen = means(run(tmp_path, Opinionated("sft", knows, coin), size="full"))
+    seen = means(run(tmp_path, Opinionated("sft", knows, coin), amounts=AMOUNTS["full"]))
     assert 0.25 < seen["pressure/dilemma/order"] < 0.75  # 30 pairs: 0.5, give or take three times 0.09
     assert 0.25 < seen["pressure/dilemma/wording"] < 0.75
 

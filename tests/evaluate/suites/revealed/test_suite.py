@@ -10,6 +10,7 @@ import pytest
 from mien.base.model import Base
 from mien.evaluate.compare import Results, compared
 from mien.evaluate.pages.words import Glossary
+from mien.evaluate.sizes import AMOUNTS
 from mien.evaluate.subject import LocalSubject, LogP
 from mien.evaluate.suites.revealed import suite as revealed
 from mien.evaluate.suites.revealed.suite import Adjective, adjectives, pairs
@@ -92,7 +93,7 @@ def test_the_quick_ring_holds_a_word_of_each_pole_equally_often_and_the_full_siz
     quick = [each.word for pair in pairs(setting(tmp_path)) for each in pair]
     assert sorted(quick.count(word) for word in WORDS) == [0] * 10 + [4] * 10
     assert len({(each.trait, each.pole) for pair in pairs(setting(tmp_path)) for each in pair}) == 10
-    assert len(pairs(setting(tmp_path, size="full"))) == 190
+    assert len(pairs(setting(tmp_path, amounts=AMOUNTS["full"]))) == 190
 
 
 def test_the_report_names_favourites_shifts_and_doubts(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from mien.errors import ModelError
 from mien.evaluate.compare import compared
 from mien.evaluate.finding import Finding
 from mien.evaluate.pages.pictures import colours
+from mien.evaluate.sizes import AMOUNTS
 from mien.evaluate.subject import Asked, Options
 from mien.evaluate.suites.safety import suite as safety
 from mien.evaluate.suites.safety.items import items
 from mien.evaluate.suites.safety.perspective import KEY, Perspective
+from tests.evaluate.amounts import FEW
 from tests.evaluate.suites.scripted import Opinionated, Scripted, setting
 
 HARMFUL = {pair.harmful for pairs in items().twins.values() for pair in pairs}
@@ -62,10 +64,10 @@ def test_compliance_and_over_refusal_stand_side_by_side(
 
 def test_every_request_is_a_unit_and_full_evaluations_have_all_of_them(tmp_path: Path) -> None:
     counts = {}
-    for size in ("quick", "full"):
-        found = run(tmp_path, Scripted("sft", good), size=size)
+    for amounts in (FEW, AMOUNTS["full"]):
+        found = run(tmp_path, Scripted("sft", good), amounts=amounts)
         safe = next(each for each in found.measures if each.name == "safety/safe")
-        counts[size] = (len(set(safe.units)), len(safe.values))
+        counts[amounts.size] = (len(set(safe.units)), len(safe.values))
     assert counts == {"quick": (24, 24), "full": (40, 40)}
 
 
