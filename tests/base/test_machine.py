@@ -129,3 +129,25 @@ def test_without_glibc_memory_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(machine.ctypes, "CDLL", missing)
     machine.keep_freed_memory()
+
+
+_HELPERS = """
+import os, torch
+from mien.base.machine import dismiss_helpers
+threads = lambda: len(os.listdir("/proc/self/task"))
+torch.set_num_threads(3)
+alone = threads(); torch.ones(2**22).exp(); helped = threads()
+dismiss_helpers(); print(helped - alone, threads() - alone)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells its threads")
+def test_helpers_are_dismissed_and_come_back() -> None:
+    code = _HELPERS + 'torch.ones(2**22).exp(); print(threads() - alone)'
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "0", "2"]
+
+
+def test_without_openmp_helpers_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: object())
+    machine.dismiss_helpers()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -355,3 +357,30 @@ def test_rows_move_together_when_most_have_ended(llama: Base, monkeypatch: pytes
         assert all(len(t.ids()) == 2 for t in brief)
     assert moves
     assert all(source > target for source, target in moves)
+
+
+_BESIDE = """
+import os, torch
+from mien.base.lora import LoraConfig
+from mien.serve.engine import Engine
+from tests import models
+def threads():
+    torch.ones(2**22).exp()  # calls this thread's helpers
+    return len(os.listdir("/proc/self/task"))
+torch.set_num_threads(3)
+base = models.tiny_base()
+before = threads()
+engine = Engine(base, pack=False)
+print(len(os.listdir("/proc/self/task")) - before, threads() - before)
+base.adapters.create("a", LoraConfig(r=2, alpha=4), seed=0)
+engine.adopt("a")
+print(len(os.listdir("/proc/self/task")) - before)
+engine.close()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells its threads")
+def test_whoever_opens_it_or_loads_an_adapter_keeps_no_helpers_from_its_thread() -> None:
+    done = subprocess.run([sys.executable, "-c", _BESIDE], capture_output=True, text=True, check=True)
+    # Beside the engine's own thread, those who open and load have no helper, unless they compute again.
+    assert done.stdout.split() == ["-1", "1", "-1"]

@@ -34,6 +34,7 @@ print(json.dumps(max(rates)))  # a busy machine only ever looks slower
 # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of malloc.h: never map a block apart, never give back, and grow
 # by this many bytes.
 _MALLOC = {-4: 0, -1: 2**31 - 1, -2: 64 * 2**20}
+_SOFTLY = 1  # omp_pause_soft of omp.h
 # A factor, since bfloat16 also costs some precision: it must be worth it.
 _WORTH_IT = 1.2
 
@@ -84,6 +85,21 @@ def keep_freed_memory() -> None:
         return
     for option, value in _MALLOC.items():
         mallopt(option, value)
+
+
+def dismiss_helpers() -> None:
+    """Let the threads go with which this one computes in parallel; the next product calls them back.
+
+    Each thread that computes has helpers of its own. Once all of them are more than the cores, OpenMP
+    lets helpers sleep between products instead of waiting awake, and to wake them for each of the
+    hundreds of products of a step took up to half of the time of decoding. So who computes now and then
+    beside a thread that always does dismisses his. Where OpenMP has no such call, nothing happens.
+    """
+    try:
+        pause = ctypes.CDLL(None).omp_pause_resource_all
+    except (OSError, TypeError, AttributeError):
+        return
+    pause(_SOFTLY)
 
 
 def _trial(dtype: str, threads: int) -> float | None:

@@ -22,6 +22,7 @@ from types import TracebackType
 
 import torch
 
+from mien.base.machine import dismiss_helpers
 from mien.base.model import Base
 from mien.decode.batch import Batch, Counts
 from mien.decode.prepare import prepared
@@ -89,6 +90,7 @@ class Engine:
             target=self._work, args=(threads,), name="mien-engine", daemon=True
         )
         self._worker.start()
+        dismiss_helpers()
 
     def __enter__(self) -> Engine:
         return self
@@ -138,11 +140,15 @@ class Engine:
                 return self._add(name, passing)
             finally:
                 self.base.adapters.drop(passing)
+                dismiss_helpers()
 
     def adopt(self, name: str) -> str:
         """Add a copy of an adapter that is on the base, as it is now; as `load` otherwise."""
         with self._loading:
-            return self._add(name, name)
+            try:
+                return self._add(name, name)
+            finally:
+                dismiss_helpers()
 
     def unload(self, name: str) -> None:
         """Take no more requests for an adapter; those that were made are answered.
