@@ -143,7 +143,7 @@ dismiss_helpers(); print(helped - alone, threads() - alone)
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells its threads")
 def test_helpers_are_dismissed_and_come_back() -> None:
-    code = _HELPERS + 'torch.ones(2**22).exp(); print(threads() - alone)'
+    code = _HELPERS + "torch.ones(2**22).exp(); print(threads() - alone)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "0", "2"]
 

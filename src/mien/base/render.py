@@ -121,6 +121,7 @@ class Renderer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
+        self._encoded: dict[str, list[int]] = {}
         self.style = choose_style(tokenizer)
         _reserve(tokenizer, self.style)
         self._stop = self._marks(self.style.stop)
@@ -162,7 +163,10 @@ class Renderer:
         return [bos] if self.style.begins_with_bos and bos is not None else []
 
     def _marks(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text else []
+        if text not in self._encoded:
+            ids = self.tokenizer(text, add_special_tokens=False).input_ids if text else []
+            self._encoded[text] = list(ids)
+        return self._encoded[text]
 
     def text(self, text: str) -> list[int]:
         """Token ids of what a person or the model wrote: marks inside it stay ordinary text."""

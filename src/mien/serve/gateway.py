@@ -265,22 +265,29 @@ class Gateway:
     async def _events(
         self, visit: Visit, pieces: AsyncIterator[Piece], answer: Answer, *, usage: bool
     ) -> AsyncIterator[str]:
-        """Server-sent events; what goes wrong in the middle is one of them."""
+        """Server-sent events; what goes wrong in the middle is one of them.
+
+        Each yield is a system call, so an end is sent together with what follows it.
+        """
         more: dict[str, Any] = {"usage": None} if usage else {}
+        told = ""
         try:
             for opening in answer.opening():
                 yield _event(opening | more)
             async for piece in pieces:
                 if chunk := answer.chunk(piece):
-                    yield _event(chunk | more)
+                    told += _event(chunk | more)
+                    if not piece.ended:
+                        yield told
+                        told = ""
             if usage:
-                yield _event(answer.usage_chunk())
+                told += _event(answer.usage_chunk())
             visit.complete = True
         except (RefusedError, MienError) as error:
             refused = error if isinstance(error, RefusedError) else refusal(error)
             visit.said["error"], visit.complete = refused.code, True
-            yield _event(refused.body)
-        yield "data: [DONE]\n\n"
+            told += _event(refused.body)
+        yield told + "data: [DONE]\n\n"
 
     def _account(self, visit: Visit, wanted: Wanted, answer: Answer) -> None:
         """Tokens of a request that is over, for the figures and the log."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,6 +33,7 @@ _SEEDS = 2**63
 _MOST_RANK = 64  # of a blend: all rows of a step pay for the highest rank among them
 
 Decode = Callable[[list[int]], str]
+_Events = asyncio.Queue[tuple[int, Event]]
 
 
 class Local:
@@ -50,6 +52,7 @@ class Local:
         self._prompts = Prompts(self.base.tokenizer)
         self._decode = decoder(copy.deepcopy(self.base.tokenizer))
         self._compiling = asyncio.Lock()
+        self._mail: _Mail | None = None
         self.adapters = Residents(engine, resident)
 
     @property
@@ -76,6 +79,12 @@ class Local:
         grammar = await self._grammar(wanted)
         requests = [self._request(wanted, ids, grammar) for ids in prompts]
         return LocalStream(self, wanted, requests, self._decode)
+
+    def post_to(self, loop: asyncio.AbstractEventLoop) -> Callable[[_Events, int, Event], None]:
+        """How the engine's thread tells what it has to somebody on this loop."""
+        if self._mail is None or self._mail.loop is not loop:
+            self._mail = _Mail(loop)
+        return self._mail.post
 
     async def _grammar(self, wanted: Wanted) -> Grammar | None:
         schema = wanted.schema
@@ -211,7 +220,7 @@ class LocalStream:
             each.sampling.max_tokens for each in requests
         )
         self.fingerprint = ""
-        self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+        self._events: _Events = asyncio.Queue()
         self._tickets: list[Ticket] = []
         self._voices = [_Voice(i, wanted, decode) for i in range(wanted.n * len(requests))]
 
@@ -226,8 +235,10 @@ class LocalStream:
         await backend.adapters.ready(self._wanted.model)
         self.fingerprint = self._fingerprint()
 
+        post = backend.post_to(loop)
+
         def listener(index: int) -> Callable[[Event], None]:
-            return lambda event: _tell(loop, self._events, index, event)
+            return lambda event: post(self._events, index, event)
 
         try:
             for index, request in enumerate(self._all()):
@@ -293,8 +304,31 @@ def _ended(end: End) -> Ended:
     return Ended(end.reason, end.tokens, end.reused, end.waited)
 
 
-def _tell(
-    loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[tuple[int, Event]], index: int, event: Event
-) -> None:
-    """From the engine's thread to the event loop; once that is closed, nobody hears it."""
-    loop.call_soon_threadsafe(queue.put_nowait, (index, event))
+class _Mail:
+    """From the engine's thread to an event loop, which is woken once for all that a step brings.
+
+    To wake it is a system call, and a step of eight rows brings eight tokens.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._lock, self._due = threading.Lock(), False
+        self._letters: list[tuple[_Events, int, Event]] = []
+
+    def post(self, events: _Events, index: int, event: Event) -> None:
+        """Deliver soon.
+
+        Raises:
+            RuntimeError: The loop is closed, and nobody hears it.
+        """
+        with self._lock:
+            self._letters.append((events, index, event))
+            if not self._due:
+                self.loop.call_soon_threadsafe(self._deliver)
+                self._due = True
+
+    def _deliver(self) -> None:
+        with self._lock:
+            letters, self._letters, self._due = self._letters, [], False
+        for events, index, event in letters:
+            events.put_nowait((index, event))
