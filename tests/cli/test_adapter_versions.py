@@ -9,6 +9,7 @@ import pytest
 
 from mien.base.model import Base
 from mien.registry.cards import cards, newest
+from mien.serve.experiments import arms, start, stop
 from mien.workspace import Workspace
 from tests import models
 from tests.cli.running import modules_after, run
@@ -86,6 +87,20 @@ def test_a_rollback_says_who_speaks_now(workspace: Workspace) -> None:
     result = run("adapter", "rollback", "witty", "--why", "too much", width=200)
     assert result.exit_code == 0 and "Promoted early for witty" in result.stdout
     assert newest(workspace, "witty") == early
+
+
+@pytest.mark.parametrize("named", ["run", "hash"])
+def test_what_a_running_experiment_asks_for_stays(workspace: Workspace, named: str) -> None:
+    old = untrained(workspace, run="old", made=day(1), adapter_hash="0ab1" + "0" * 60)
+    untrained(workspace, run="new", made=day(2))
+    arm = f"witty@{old.run if named == 'run' else old.adapter_hash[:6]}"
+    start(workspace, "tone", arms(f"{arm}:1,{arm}:0.5+witty:0.5:1"))
+    refused = run("adapter", "rm", "old", "--yes")
+    assert refused.exit_code != 0 and "the experiment 'tone' asks for it" in refused.stderr
+    assert json.loads(run("adapter", "gc", "--json").stdout)["runs"] == []
+    stop(workspace, "tone")
+    assert json.loads(run("adapter", "gc", "--json").stdout)["runs"] == ["old"]
+    assert run("adapter", "rm", "old", "--yes").exit_code == 0
 
 
 def test_gc_lists_first_and_removes_when_told_to(workspace: Workspace) -> None:

@@ -22,15 +22,19 @@ from mien.cli.output import console
 from mien.show import Show
 
 _QUIET_SECONDS = 15.0
+_FEW = 0.5
 
 
 class TerminalShow(Show):
     """Bars on a terminal; into a file or a pipe, now and then a plain line."""
 
+    course: str
+    validation: float | None
+
     def __init__(self, out: Console, bars: Progress) -> None:
         self.out, self.bars = out, bars
         self.task: TaskID | None = None
-        self.validation: float | None = None
+        self.course, self.validation = "", None
         self._last = 0.0
 
     def say(self, line: str) -> None:
@@ -45,6 +49,7 @@ class TerminalShow(Show):
     def begin(self, name: str, total: int) -> None:
         """Start a bar."""
         self._end()
+        self.course, self.validation = "", None
         self.task = self.bars.add_task(escape(name), total=total, note="")
         if not self.out.is_terminal:
             self.out.print(f"  {name} ...", soft_wrap=True, markup=False)
@@ -58,8 +63,8 @@ class TerminalShow(Show):
         """Move the bar of a training run, with its losses."""
         self.validation = metrics.get("validation_loss", self.validation)
         held = f", validation {self.validation:.3f}" if self.validation is not None else ""
-        loss = metrics.get("loss")
-        note = (f"loss {loss:.3f}" if loss is not None else "") + held
+        self.course = _course(metrics) or self.course
+        note = self.course + held
         if self.task is not None:
             self.bars.update(self.task, completed=step, total=steps, note=note)
         due = "validation_loss" in metrics or time.monotonic() - self._last > _QUIET_SECONDS
@@ -67,10 +72,24 @@ class TerminalShow(Show):
             self._last = time.monotonic()
             self.out.print(f"  step {step} of {steps}: {note.strip(', ')}", soft_wrap=True)
 
+        if step == 1 and metrics.get("ended", 1.0) < _FEW:
+            self.note(
+                f"{metrics['ended']:.0%} of the replies come to an end within `max_tokens`; a reward"
+                " model has only seen replies that do."
+            )
+
     def _end(self) -> None:
         if self.task is not None:
             self.bars.remove_task(self.task)
             self.task = None
+
+
+def _course(metrics: Mapping[str, float]) -> str:
+    """How it goes, if that is news: PPO by the rewards of its round, since its losses say nothing."""
+    if "reward" in metrics:
+        return f"reward {metrics['reward']:.2f}, {metrics['kl']:.1f} nats a reply away"
+    told = "loss" in metrics and "policy_loss" not in metrics
+    return f"loss {metrics['loss']:.3f}" if told else ""
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """What may go: versions that nothing needs any more, found with reasons and removed whole.
 
-Never removed is what speaks for a persona, what a server has in memory, what something kept was made of,
-and what a training that has not ended may start from. A removal is one rename out of sight, and then the
-deletion.
+Never removed is what speaks for a persona, what a server has in memory or an experiment asks for, what
+something kept was made of, and what a training that has not ended may start from. A removal is one
+rename out of sight, and then the deletion.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mien.errors import AdapterError
@@ -21,6 +21,9 @@ from mien.workspace import Workspace, read_json
 
 PARTIAL = ".partial-"  # what is on its way in or out, beside the runs
 _RECIPE = "recipe.json"
+# Versions that others ask for, each a run's name or how its hash begins, and who that is, in words.
+Claims = Mapping[str, str]
+_NOBODY: Claims = {}
 _ABANDONED = 24 * 3600  # seconds after which nobody is at work on such a folder any more
 
 
@@ -39,8 +42,10 @@ def run_called(workspace: Workspace, run: str) -> Card:
     return found
 
 
-def needed(workspace: Workspace, card: Card) -> str | None:
+def needed(workspace: Workspace, card: Card, claims: Claims = _NOBODY) -> str | None:
     """Why an adapter has to stay, in words; None if it may go."""
+    if who := _claimed(card, claims):
+        return who
     speaks = next((row for row in in_force(workspace) if _is(row.run, row.adapter_hash, card)), None)
     if speaks:
         return f"it speaks for {speaks.persona}"
@@ -49,7 +54,7 @@ def needed(workspace: Workspace, card: Card) -> str | None:
     return _may_start_from(workspace, card)
 
 
-def remove(workspace: Workspace, card: Card) -> None:
+def remove(workspace: Workspace, card: Card, claims: Claims = _NOBODY) -> None:
     """Remove a version for good.
 
     Raises:
@@ -57,24 +62,25 @@ def remove(workspace: Workspace, card: Card) -> None:
     """
     run, doomed = workspace.runs / card.run, workspace.root / f"{PARTIAL}{secrets.token_hex(4)}"
     with unheld(run) as free:
-        if why := needed(workspace, card) if free else "a server has it in memory":
+        if why := needed(workspace, card, claims) if free else "a server has it in memory":
             raise AdapterError(
                 f"{card.run} stays: {why}.",
-                fix="Promote another, stop the server, remove what was made of it, or end the training.",
+                fix="Promote another, stop what uses it, remove what was made of it, or end training.",
             )
         run.rename(doomed)
     shutil.rmtree(doomed)
 
 
-def superseded(workspace: Workspace, *, newest: int = 1) -> list[Card]:
+def superseded(workspace: Workspace, claims: Claims = _NOBODY, *, newest: int = 1) -> list[Card]:
     """Versions that nothing needs, so ordered that each comes after all that was made of it.
 
     Those go that have `newest` newer ones of their persona, stage and base. What is needed stays, with
-    all that it was made of; so does what the next rollback would need, what a server has in memory, and
-    what was imported, since it cannot be made again.
+    all that it was made of; so does what the next rollback would need, what a server has in memory, what
+    others claim, and what was imported, since it cannot be made again.
     """
     known = cards(workspace)
-    kept = _newest(known, newest) | {card.run for card in known if card.stage == "import"}
+    kept = _newest(known, newest) | {card.run for card in known if _claimed(card, claims)}
+    kept |= {card.run for card in known if card.stage == "import"}
     kept |= {row.run for row in in_force(workspace)} | _rollbacks(workspace)
     kept |= {card.run for card in known if is_held(workspace.runs / card.run)}
     kept |= {card.run for card in known if _may_start_from(workspace, card)}
@@ -88,6 +94,13 @@ def abandoned(workspace: Workspace) -> list[Path]:
     """Folders of imports and removals that were killed, a day ago or longer."""
     old = time.time() - _ABANDONED
     return [path for path in workspace.root.glob(f"{PARTIAL}*") if path.stat().st_mtime < old]
+
+
+def _claimed(card: Card, claims: Claims) -> str | None:
+    mine = (
+        who for each, who in claims.items() if each == card.run or card.adapter_hash.startswith(each)
+    )
+    return next(mine, None)
 
 
 def _newest(known: Iterable[Card], count: int) -> set[str]:

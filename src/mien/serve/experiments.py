@@ -25,6 +25,7 @@ from mien.schema import Strict
 from mien.workspace import DATABASE, Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", re.ASCII)
+_VERSION = re.compile(r"@([^:+]+)")
 _MOST = 1e6
 _DIGITS = 13  # of a pseudonym, in hex: as many bits as a float holds
 
@@ -170,6 +171,16 @@ def experiments(workspace: Workspace) -> list[Experiment]:
 def running(workspace: Workspace) -> dict[str, Experiment]:
     """Those that answer, by name."""
     return {each.name: each for each in experiments(workspace) if each.stopped is None}
+
+
+def claims(workspace: Workspace) -> dict[str, str]:
+    """The runs that arms of a running experiment name as versions, and which experiment that is."""
+    return {
+        version: f"the experiment {name!r} asks for it"
+        for name, experiment in running(workspace).items()
+        for arm in experiment.arms
+        for version in _VERSION.findall(arm.name)
+    }
 
 
 def called(workspace: Workspace, name: str, epoch: int | None = None) -> Experiment:

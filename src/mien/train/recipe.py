@@ -116,7 +116,7 @@ class Leash(Strict):
     )
     checks: int = Field(default=6, ge=1, description="how often in a run the held-out prompts are asked")
     prompts: int = Field(default=24, ge=2, description="held-out prompts that are asked")
-    max_tokens: int = Field(default=96, ge=8, description="longest reply to them")
+    max_tokens: int = Field(default=128, ge=8, description="longest reply to them")
     displacement: float = Field(
         default=1.0,
         gt=0,
@@ -231,9 +231,9 @@ class PpoRecipe(Recipe):
     rollouts: int = Field(default=32, ge=2, description="replies a round")
     samples: int = Field(default=1, ge=1, description="replies to each prompt of a round; RLOO needs 2")
     max_tokens: int = Field(
-        default=64,
+        default=128,
         ge=4,
-        description="longest reply",
+        description="longest reply; a reward model has only seen replies that end",
         validation_alias=AliasChoices("max_tokens", "response_length", "max_new_tokens"),
     )
     max_prompt_length: int = Field(default=512, ge=8, description="tokens; longer prompts are left out")

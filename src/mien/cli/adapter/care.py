@@ -50,7 +50,7 @@ def rm(runs: tuple[str, ...], yes: bool) -> None:
     """Remove runs for good, by their own names.
 
     What speaks for a persona stays, and what something kept was made of, what an unfinished training may
-    start from, and what a server has in memory.
+    start from, what a server has in memory, and what a running experiment asks for.
     """
     workspace = Workspace.open()
     doomed = [run_called(workspace, run) for run in dict.fromkeys(runs)]
@@ -75,10 +75,13 @@ def gc(keep: int, yes: bool, as_json: bool) -> None:
 
     Those go that have N newer ones of the same persona, stage and base. What speaks for a persona stays,
     what spoke before it, all that either was made of, what a training may start from, what a server has
-    in memory, and imports.
+    in memory, what a running experiment asks for, and imports.
     """
+    from mien.serve.experiments import claims
+
     workspace = Workspace.open()
-    doomed, left = superseded(workspace, newest=keep), abandoned(workspace)
+    doomed = superseded(workspace, claims(workspace), newest=keep)
+    left = abandoned(workspace)
     folders = [*(workspace.runs / card.run for card in doomed), *left]
     octets = sum(map(folder_size, folders))
     if as_json:
@@ -95,8 +98,10 @@ def gc(keep: int, yes: bool, as_json: bool) -> None:
 
 
 def _remove(workspace: Workspace, doomed: list[Card], *, quiet: bool = False) -> None:
+    from mien.serve.experiments import claims
+
     for card in doomed:
         freed = size(folder_size(workspace.runs / card.run))
-        remove(workspace, card)
+        remove(workspace, card, claims(workspace))
         if not quiet:
             console().print(f"Removed {card.run}: {freed}.", markup=False)
