@@ -32,10 +32,11 @@ check: $(VENV)/ready           ## lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/ready           ## side by side with TRL; an hour and a half
+bench: $(VENV)/ready           ## side by side with TRL, PEFT, llama.cpp and vLLM; two hours
 	$(BIN)/python bench/sft.py
 	$(BIN)/python bench/dpo.py
 	$(BIN)/python bench/ppo.py
+	$(BIN)/python bench/serve.py
 
 clean:                         ## remove the environment and caches, not your runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info src/*.egg-info

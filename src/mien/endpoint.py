@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import openai
 
@@ -73,19 +74,21 @@ class Endpoint:
         sampling: Sampling | None = None,
         seed: int = 0,
     ) -> None:
-        host, server = _address(base_url)
-        self.name = f"{model} at {server}"
+        server = address(base_url)
+        host, port = server.hostname or "", f":{server.port}" if server.port else ""
+        self.name = f"{model} at {host}{port}{server.path.rstrip('/')}"
         self.model, self.parallel = model, parallel
         self.sampling, self.seed = sampling or Sampling(), seed
         self._key_env = key_env or (OPENAI_KEY if host == OPENAI_HOST else None)
-        self._key = self._read_key(host)
+        near = is_near(host)
+        self._key = self._read_key(near)
         self._limit = "max_tokens"
         self._client = openai.OpenAI(
             base_url=base_url,
             api_key=self._key or "none",
             timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT)),
             max_retries=0,
-            http_client=openai.DefaultHttpxClient(trust_env=not _near(host)),  # no proxy to a neighbour
+            http_client=openai.DefaultHttpxClient(trust_env=not near),  # no proxy to a neighbour
         )
         if host != OPENAI_HOST:  # whom OPENAI_ORG_ID and OPENAI_PROJECT_ID are no business of
             self._client.organization = self._client.project = None
@@ -191,7 +194,7 @@ class Endpoint:
             status = 402
         if status in _BUSY or status >= 500:
             kind = _BUSY.get(status, "server error")
-            return BusyError(what, kind=kind, wait=_retry_after(error.response.headers))
+            return BusyError(what, kind=kind, wait=retry_after(error.response.headers))
         fix = _FIXES.get(status, "Change what the server objects to.").format(self._key_env)
         fix = _NAME_IT if status == 401 and not self._key else fix
         return (AccessError if status in _HOPELESS else ModelError)(what, fix=fix)
@@ -203,9 +206,9 @@ class Endpoint:
         said = str(error.body.get("message") or "").replace(self._key or "\0", "...").strip()
         return f" ({said.splitlines()[0][:160]})" if said else ""
 
-    def _read_key(self, host: str) -> str:
+    def _read_key(self, near: bool) -> str:
         """The key, or nothing where none is needed."""
-        if not self._key_env and _near(host):
+        if not self._key_env and near:
             return ""
         if not self._key_env:
             raise AccessError(f"{self.name}: this server needs a key.", fix=_NAME_IT)
@@ -217,24 +220,24 @@ class Endpoint:
         return key
 
 
-def _address(base_url: str) -> tuple[str, str]:
-    """The host, and the server's name: host, port and path, but no user and no password.
+def address(url: str) -> SplitResult:
+    """The parts of a server's address, with the user and the password if it has them.
 
     Raises:
-        AccessError: It is no address.
+        AccessError: It is none.
     """
     try:
-        parts = urlsplit(base_url)
-        host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
+        parts = urlsplit(url)
+        fit = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # of a port
-        host = ""
-    if not host or parts.scheme not in ("http", "https"):
-        shown = base_url.rpartition("@")[2]  # without a password
+        fit = False
+    if not fit:
+        shown = url.rpartition("@")[2]  # without a password
         raise AccessError(f"{shown!r} is no server's address.", fix="As in http://localhost:8000/v1.")
-    return host, f"{host}{port}{parts.path.rstrip('/')}"
+    return parts
 
 
-def _near(host: str) -> bool:
+def is_near(host: str) -> bool:
     """Whether a host is this machine or in the local network."""
     try:
         return ipaddress.ip_address(host).is_private
@@ -242,14 +245,15 @@ def _near(host: str) -> bool:
         return host == "localhost"
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: RFC 9110, section 10.2.3, which allows seconds and dates."""
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, if a server says: RFC 9110, section 10.2.3, which allows seconds and dates."""
     given = headers.get("retry-after", "")
     try:
-        return max(0.0, float(given))
+        seconds = float(given)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
         return max(0.0, (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):  # no date, or one without a zone
+    except (ValueError, TypeError, OverflowError):  # no date, or one without a zone or with a wild one
         return None

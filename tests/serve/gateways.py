@@ -1,15 +1,19 @@
-"""What the tests of the gateway share: trained-looking runs, and a real server on a free port."""
+"""What the tests of the gateway share: trained-looking runs, and a real server on a free port.
+
+A module that imports the fixtures has a base, a shop and a house of its own.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from openai import OpenAI
 
 from mien.base.fetch import file_sha256
@@ -115,8 +119,22 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 @contextmanager
+def listening(gateway: Gateway) -> Iterator[int]:
+    """The port of a real server in a thread."""
+    server = Server(gateway, host="127.0.0.1", port=0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@contextmanager
 def serving(base: Base, workspace: Workspace, slots: int = 4, **options: Any) -> Iterator[House]:
-    """A real server in a thread; `settings` are by default those of these tests."""
+    """A gateway that listens; `settings` are by default those of these tests."""
     settings = options.pop("settings", Settings(sampling=SAMPLING))
     of_engine = {
         name: options.pop(name) for name in ("waiting", "chunk", "prefix_bytes") if name in options
@@ -125,19 +143,11 @@ def serving(base: Base, workspace: Workspace, slots: int = 4, **options: Any) ->
         backend = Local(
             engine, resident=options.pop("resident", 32), context=options.pop("context", None)
         )
-        catalogue = Catalogue(base.files, workspace)
-        gateway = Gateway(backend, catalogue, settings=settings, **options)
-        server = Server(gateway, host="127.0.0.1", port=0)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        wait_for(lambda: server.started)
-        house = House(gateway, engine, server.servers[0].sockets[0].getsockname()[1])
-        try:
-            yield house
-        finally:
-            house.http.close()
-            server.should_exit = True
-            thread.join(10)
+        gateway = Gateway(backend, Catalogue(base.files, workspace), settings=settings, **options)
+        with listening(gateway) as port:
+            house = House(gateway, engine, port)
+            with closing(house.http):
+                yield house
 
 
 def rendered(base: Base, text: str, system: str | None = None) -> list[int]:
@@ -151,3 +161,19 @@ def expected(
     ids = solo(base, rendered(base, text, system), adapter, tokens)
     ends = [i for i, token in enumerate(ids) if token in base.renderer.stop_ids]
     return base.renderer.decode(ids[: min(ends, default=len(ids))])
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return roomy_base()
+
+
+@pytest.fixture(scope="module")
+def shop(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return stocked(tmp_path_factory.mktemp("shop"), base)
+
+
+@pytest.fixture(scope="module")
+def house(base: Base, shop: Workspace) -> Iterator[House]:
+    with serving(base, shop) as house:
+        yield house

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,11 +15,10 @@ from mien.serve.gateway import Gateway
 from mien.serve.prompts import Prompts
 from mien.serve.pushed import Depot
 from mien.serve.remote import Remote
-from mien.serve.server import Server
 from mien.serve.settings import Settings
 from mien.serve.upstream import Upstream
 from mien.workspace import Workspace
-from tests.serve.gateways import SAMPLING, House, wait_for
+from tests.serve.gateways import SAMPLING, House, listening, wait_for
 
 
 class Front(House):
@@ -36,21 +34,13 @@ class Front(House):
 
 @contextmanager
 def before(backend: Remote, files: BaseFiles, workspace: Workspace, **options: Any) -> Iterator[Front]:
-    """A real gateway in a thread."""
+    """A gateway that listens, before the servers of its backend."""
     settings = options.pop("settings", Settings(sampling=SAMPLING))
     gateway = Gateway(backend, Catalogue(files, workspace), settings=settings, **options)
-    server = Server(gateway, host="127.0.0.1", port=0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    with backend:
-        thread.start()
-        wait_for(lambda: server.started)
-        front = Front(gateway, backend, server.servers[0].sockets[0].getsockname()[1])
-        try:
+    with backend, listening(gateway) as port:
+        front = Front(gateway, backend, port)
+        with closing(front.http):
             yield front
-        finally:
-            front.http.close()
-            server.should_exit = True
-            thread.join(10)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,30 +17,17 @@ from mien.workspace import Workspace
 from tests.serve.gateways import (
     SAMPLING,
     House,
+    base,
     expected,
+    house,
     rendered,
-    roomy_base,
     serving,
-    stocked,
+    shop,
     train,
     wait_for,
 )
 
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return roomy_base()
-
-
-@pytest.fixture(scope="module")
-def shop(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return stocked(tmp_path_factory.mktemp("shop"), base)
-
-
-@pytest.fixture(scope="module")
-def house(base: Base, shop: Workspace) -> Iterator[House]:
-    with serving(base, shop) as house:
-        yield house
+__all__ = ["base", "house", "shop"]
 
 
 def ask(house: House, model: str, text: str = "hello there", **more: object) -> str:

@@ -19,9 +19,10 @@ from mien.serve.keys import Key, Keys
 from mien.serve.protocol import ChatRequest
 from mien.serve.settings import Settings
 from mien.workspace import Workspace
-from tests.serve.gateways import SAMPLING, House, roomy_base, serving, stocked
+from tests.serve.gateways import SAMPLING, House, base, serving, shop
 from tests.serve.serving import held
 
+__all__ = ["base", "shop"]
 SECRETS = {"few": "sk-few", "short": "sk-short", "one": "sk-one", "free": "sk-free"}
 HELLO = [{"role": "user", "content": "hello"}]
 CHAT = {"model": "base", "messages": HELLO, "max_tokens": 2}
@@ -29,16 +30,6 @@ CHAT = {"model": "base", "messages": HELLO, "max_tokens": 2}
 
 def key(name: str, **limits: int) -> Key:
     return Key(name=name, sha256=hashlib.sha256(SECRETS[name].encode()).hexdigest(), **limits)
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return roomy_base()
-
-
-@pytest.fixture(scope="module")
-def shop(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return stocked(tmp_path_factory.mktemp("shop"), base)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -12,9 +11,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from mien.base.model import Base
-from mien.workspace import Workspace
-from tests.serve.gateways import House, expected, roomy_base, serving, stocked
+from tests.serve.gateways import House, base, expected, house, shop
 
+__all__ = ["base", "house", "shop"]
 ASKED: list[Any] = [{"role": "user", "content": "hello there"}]
 WILD: dict[str, Any] = {"temperature": 2, "max_tokens": 300}
 
@@ -29,22 +28,6 @@ class Answer(BaseModel):
 
 def form(schema: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return roomy_base()
-
-
-@pytest.fixture(scope="module")
-def shop(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return stocked(tmp_path_factory.mktemp("shop"), base)
-
-
-@pytest.fixture(scope="module")
-def house(base: Base, shop: Workspace) -> Iterator[House]:
-    with serving(base, shop) as house:
-        yield house
 
 
 def test_the_official_client_gets_its_own_type_back_beside_those_who_talk(

@@ -13,28 +13,18 @@ import pytest
 
 from mien.base.lora import CONFIG
 from mien.base.model import Base
-from mien.errors import AccessError
 from mien.persona.spec import library
 from mien.registry.cards import newest
 from mien.registry.vllm import version_name
 from mien.serve.settings import Settings
 from mien.serve.upstream import Upstream
 from mien.workspace import Workspace
-from tests.serve.gateways import SAMPLING, rendered, roomy_base, stocked, train, wait_for
+from tests.serve.gateways import SAMPLING, base, rendered, shop, train, wait_for
 from tests.serve.remotes import Front, before_vllm
 from tests.serve.stub_vllm import Stub, running
 
+__all__ = ["base", "shop"]
 HELLO = [{"role": "user", "content": "hello there"}]
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return roomy_base()
-
-
-@pytest.fixture(scope="module")
-def shop(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return stocked(tmp_path_factory.mktemp("shop"), base)
 
 
 @pytest.fixture(scope="module")
@@ -362,15 +352,6 @@ def test_a_server_that_cannot_be_reached_is_passed_over(base: Base, shop: Worksp
         assert ask(front, "calm").startswith("calm-1") and stub.asked
     finally:
         pair.__exit__(None, None, None)
-
-
-@pytest.mark.parametrize(
-    "url", ["localhost:8000", "ftp://x", "http://", "http://x:99999", "http://u:p@"]
-)
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(AccessError, match="no server's address") as caught:
-        Upstream(url)
-    assert "u:p" not in str(caught.value)
 
 
 def test_an_address_has_the_version_added_and_a_password_taken_out() -> None:

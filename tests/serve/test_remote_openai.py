@@ -21,22 +21,13 @@ from mien.serve.remote import Remote
 from mien.serve.settings import Settings
 from mien.serve.upstream import Probe, Upstream
 from mien.workspace import Workspace
-from tests.serve.gateways import SAMPLING, expected, roomy_base, serving, stocked
+from tests.serve.gateways import SAMPLING, base, expected, serving, shop
 from tests.serve.remotes import Front, before
 from tests.serve.stub_vllm import BASE, Stub, running
 
+__all__ = ["base", "shop"]
 HELLO = [{"role": "user", "content": "hello there"}]
 PLAIN = Settings(sampling=SAMPLING.model_copy(update={"top_k": None}))
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return roomy_base()
-
-
-@pytest.fixture(scope="module")
-def shop(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return stocked(tmp_path_factory.mktemp("shop"), base)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from xml.etree import ElementTree
 import pytest
 
 from mien.errors import InputError
+from mien.page import svg
 from mien.train import leash_page, leash_pictures
 from mien.train.leash import LOOKS, Verdict
 from mien.train.leash_page import Run, differences, labels, readings, render
-from mien.train.leash_pictures import Point, Track, Trail, course, running_mean, spread, trails
+from mien.train.leash_pictures import Point, Track, Trail, course, running_mean, trails
 from mien.train.loop import METRICS
 from mien.train.run import train
 from tests.page.reading import (
@@ -263,7 +264,7 @@ def test_a_run_that_has_not_moved_is_drawn() -> None:
 
 
 def test_labels_that_would_overlap_are_moved_apart_and_others_stay() -> None:
-    heights = spread([(300, 100), (300, 102), (300, 98), (50, 101)], gap=13)
+    heights = svg.spread([(300, 100), (300, 102), (300, 98), (50, 101)], gap=13)
     assert heights[3] == 101
     assert heights[2] < heights[0] < heights[1]
     assert heights[0] - heights[2] == pytest.approx(13, abs=0.01)

@@ -8,9 +8,10 @@ that a picture may be put on a page as it is. Each picture says its content in w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import combinations
 
 Show = Callable[[float], str]
 Span = tuple[float, float]
@@ -132,3 +133,20 @@ def scale_below(axis: Axis, show: Show, bottom: float) -> str:
     lines = [line(x, 4, x, bottom, stroke_opacity=0.14) for x, _ in places]
     texts = [faint(trim(words), x, bottom + 15, text_anchor="middle") for x, words in places]
     return "".join(lines + texts)
+
+
+def spread(places: Sequence[Span], gap: float = 13, width: float = 16) -> list[float]:
+    """Heights of labels, moved apart where two that are side by side would overlap."""
+    heights = [height for _, height in places]
+    order = sorted(range(len(places)), key=heights.__getitem__)
+    near = [
+        (upper, lower)
+        for upper, lower in combinations(order, 2)
+        if abs(places[upper][0] - places[lower][0]) < width
+    ]
+    for _ in range(50):
+        for upper, lower in near:
+            lack = max(0.0, gap - (heights[lower] - heights[upper]))
+            heights[upper] -= lack / 2
+            heights[lower] += lack / 2
+    return heights

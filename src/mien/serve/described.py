@@ -84,6 +84,6 @@ HEALTH = _open({"model": Health})
 HEALTH["responses"][503] = {"model": Health, "description": "It answers nothing, or soon will not."}
 METRICS = _open({"content": {"text/plain": _TEXT}})
 MODELS = _api(Models)
-MODEL = _api(Model, 403, 404)
+MODEL = _api(Model, 400, 403, 404)
 CHAT = _writes(ChatCompletion)
 COMPLETION = _writes(Completion)

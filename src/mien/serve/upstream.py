@@ -6,16 +6,15 @@ only what concerns the request.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import openai
 
+from mien.endpoint import address, is_near, retry_after
 from mien.errors import AccessError, BusyError, InputError, ModelError
 from mien.serve.logs import log
 
@@ -59,13 +58,15 @@ class Upstream:
     """
 
     def __init__(self, url: str, *, key: str = "", timeout: float = 120.0) -> None:
-        self.name = address(url)
+        parts = address(url)
+        server, path = parts.netloc.rpartition("@")[2], parts.path.rstrip("/") or "/v1"
+        self.name = f"{parts.scheme}://{server}{path}"
         self._root = self.name.removesuffix("/v1")
         self._state: str | None = None
         self.alive, self.inflight = False, 0
         self.models: Mapping[str, Json] = {}
         self._newer = False
-        near = _near(urlsplit(self.name).hostname or "")
+        near = is_near(parts.hostname or "")
         given: Any = {"base_url": self.name, "api_key": key or "none", "max_retries": 0}
         self._client = openai.AsyncOpenAI(
             **given,
@@ -187,26 +188,9 @@ class Upstream:
         if status in refused:
             return InputError(f"The model server refuses this: {_said(error)}", fix="Change it.")
         if status == 429 or status >= 500:
-            return self._away(error, f"status {status}", _seconds(error.response.headers))
+            return self._away(error, f"status {status}", retry_after(error.response.headers))
         log(logging.ERROR, "server refused us", server=self.name, status=status)
         return AccessError(f"{self.name}: {status}.", fix="Check the key: `--key-env NAME`.")
-
-
-def address(url: str) -> str:
-    """An address up to and with the version, without a user and a password.
-
-    Raises:
-        AccessError: It is none.
-    """
-    shown = url.rpartition("@")[2]
-    try:
-        parts = urlsplit(url)
-        fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # of a port
-        fit = False
-    if not fit:
-        raise AccessError(f"{shown!r} is no server's address.", fix="As in http://localhost:8000.")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/') or '/v1'}"
 
 
 def read_key(variable: str | None) -> str:
@@ -220,14 +204,6 @@ def read_key(variable: str | None) -> str:
     if key := os.environ.get(variable, "").strip():
         return key
     raise AccessError(f"{variable}: not set, and it is to hold the server's key.", fix="Set it.")
-
-
-def _near(host: str) -> bool:
-    """Whether a host is this machine or in the local network."""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:  # a name
-        return host == "localhost"
 
 
 def _object(chunk: object) -> Json:
@@ -244,10 +220,3 @@ def _said(error: openai.APIStatusError) -> str:
     """The server's own words about the request."""
     told = error.body.get("message") if isinstance(error.body, Mapping) else None
     return (str(told or "it does not say why").splitlines() or [""])[0][:300]
-
-
-def _seconds(headers: Mapping[str, str]) -> float | None:
-    try:
-        return max(0.0, float(headers.get("retry-after", "")))
-    except ValueError:  # none, or a date
-        return None

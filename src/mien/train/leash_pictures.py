@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from typing import NamedTuple
 
 from mien.page import svg
@@ -218,25 +217,8 @@ def _last(track: Track, x: Axis, y: Axis) -> Span:
 
 def _labels(lasts: Sequence[tuple[str, str, Span]]) -> str:
     """The label of each line at its end, moved until all can be read."""
-    heights = spread([place for _, _, place in lasts])
+    heights = svg.spread([place for _, _, place in lasts])
     return "".join(
         svg.text(label, across + 12, height + 4, fill=colour, font_weight=600, **_HALO)
         for (label, colour, (across, _)), height in zip(lasts, heights, strict=True)
     )
-
-
-def spread(places: Sequence[Span], gap: float = 13, width: float = 16) -> list[float]:
-    """Heights of labels, moved apart where two that are side by side would overlap."""
-    heights = [height for _, height in places]
-    order = sorted(range(len(places)), key=heights.__getitem__)
-    near = [
-        (upper, lower)
-        for upper, lower in combinations(order, 2)
-        if abs(places[upper][0] - places[lower][0]) < width
-    ]
-    for _ in range(50):
-        for upper, lower in near:
-            lack = max(0.0, gap - (heights[lower] - heights[upper]))
-            heights[upper] -= lack / 2
-            heights[lower] += lack / 2
-    return heights

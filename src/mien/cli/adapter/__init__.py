@@ -7,6 +7,7 @@ import click
 from mien.cli.adapter.care import gc, rm, verify
 from mien.cli.adapter.look import compare, list_adapters, show
 from mien.cli.adapter.make import blend_command, scale_command
+from mien.cli.adapter.measure import interpolate
 from mien.cli.adapter.move import export_command, import_command
 from mien.cli.adapter.speak import promote, rollback
 from mien.cli.groups import Group
@@ -23,5 +24,5 @@ def adapter() -> None:
 
 
 _COMMANDS = (list_adapters, show, compare, promote, rollback, blend_command, scale_command)
-for command in (*_COMMANDS, export_command, import_command, verify, rm, gc):
+for command in (*_COMMANDS, interpolate, export_command, import_command, verify, rm, gc):
     adapter.add_command(command)
