@@ -79,6 +79,7 @@ class Bench:
             persona=PERSONA,
             start="fresh",
             anchor="base",
+            nll=0,  # TRL's default
             epochs=scale.epochs,
             batch_size=scale.batch,
             dtype="float32",

@@ -80,6 +80,9 @@ class Bench:
             rollouts=scale.rollouts,
             mini_batch_size=scale.rollouts // 2,
             max_tokens=scale.tokens,
+            temperature=1.0,
+            init_kl_coef=0.05,
+            learning_rate=5e-5,
             dtype="float32",
         )
         self.count = 0

@@ -31,7 +31,7 @@ def pair(
 PAIRS = [pair(f"how is the {wind} wind?", f"it is {wind}, sir", f"{wind} or so") for wind in WINDS]
 HELD = [pair(f"how is the {thing}?", "it is at sea, sir", "at sea or so") for thing in ("ship", "sail")]
 SETTINGS: dict[str, dict[str, Any]] = {
-    "dpo": {"start": "fresh", "leash": {"prompts": 2, "max_tokens": 8, "checks": 2}},
+    "dpo": {"start": "fresh", "nll": 0, "leash": {"prompts": 2, "max_tokens": 8, "checks": 2}},
     "reward": {},
 }
 _COMMON = {"persona": "witty", "lora": {"r": 2, "alpha": 4}, "learning_rate": 0.01, "batch_size": 2}

@@ -55,7 +55,7 @@ def referred(base: Base, folder: Path, reference: str | None = "start") -> list[
 
 
 def objective(base: Base, **recipe: object) -> Dpo:
-    return Dpo(base, "x", DpoRecipe.model_validate({"persona": "witty", **recipe}))
+    return Dpo(base, "x", DpoRecipe.model_validate({"persona": "witty", "nll": 0, **recipe}))
 
 
 def first(dpo: Dpo, rows: Sequence[Referred]) -> Loss:

@@ -227,6 +227,7 @@ HACK: dict[str, Any] = {
     "signals": [{"kind": "words", "words": list(punctuation)}],
     "learning_rate": 0.02,
     "steps": 10,
+    "temperature": 1.0,
     "ppo_epochs": 4,
     "rollouts": 32,
     "mini_batch_size": 16,

@@ -32,6 +32,9 @@ SETTINGS = {
     "mini_batch_size": 8,
     "max_tokens": 8,
     "missing_stop_penalty": 0.5,
+    "temperature": 1.0,
+    "init_kl_coef": 0.05,
+    "learning_rate": 5e-5,
 }
 RLOO = {"method": "rloo", "samples": 2}
 

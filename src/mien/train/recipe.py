@@ -151,7 +151,7 @@ class DpoRecipe(Passes):
     )
     length_normalised: bool = Field(default=False, description="log-ratios per token, not per reply")
     nll: float = Field(
-        default=0.0, ge=0, description="weight of -log p per token of the chosen reply (RPO, 2404.19733)"
+        default=1.0, ge=0, description="weight of -log p per token of the chosen reply (RPO, 2404.19733)"
     )
     learning_rate: float = Field(default=5e-5, gt=0, lt=1)
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
@@ -227,7 +227,7 @@ class PpoRecipe(Recipe):
         default=(),
         description="what rollouts are paid for; by default the persona's newest reward model",
     )
-    steps: int = Field(default=40, ge=1, description="rounds of rollouts")
+    steps: int = Field(default=16, ge=1, description="rounds of rollouts")
     rollouts: int = Field(default=32, ge=2, description="replies a round")
     samples: int = Field(default=1, ge=1, description="replies to each prompt of a round; RLOO needs 2")
     max_tokens: int = Field(
@@ -237,7 +237,7 @@ class PpoRecipe(Recipe):
         validation_alias=AliasChoices("max_tokens", "response_length", "max_new_tokens"),
     )
     max_prompt_length: int = Field(default=512, ge=8, description="tokens; longer prompts are left out")
-    temperature: float = Field(default=1.0, gt=0, le=2)
+    temperature: float = Field(default=0.8, gt=0, le=2)
     ppo_epochs: int = Field(
         default=2,
         ge=1,
@@ -246,7 +246,7 @@ class PpoRecipe(Recipe):
     )
     mini_batch_size: int = Field(default=16, ge=1, description="rollouts an optimiser step")
     init_kl_coef: float = Field(
-        default=0.05,
+        default=0.1,
         ge=0,
         description="price of a nat from the reference, taken off the reward token by token",
         validation_alias=AliasChoices("init_kl_coef", "kl_coef"),
@@ -279,7 +279,7 @@ class PpoRecipe(Recipe):
         validation_alias=AliasChoices("missing_stop_penalty", "missing_eos_penalty"),
     )
     value_learning_rate: float = Field(default=1e-3, gt=0, lt=1, description="of the value head")
-    learning_rate: float = Field(default=5e-5, gt=0, lt=1)
+    learning_rate: float = Field(default=2e-4, gt=0, lt=1)
     schedule: Literal["linear", "cosine", "constant"] = "constant"
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the steps")
     leash: Leash = Leash()
