@@ -179,7 +179,7 @@ AMOUNTS: dict[Size, Amounts] = {
         safety=Safety(pairs=2, provocations=8, seeds=1, claims=8, leads=1),
         diversity=Diversity(facts=10),
         revealed=Revealed(every=2, distances=(1, 3)),
-        ocean=Ocean(scenes=1, statements=2, crossed=0, respondents=0, written=0, doses=False),
+        ocean=Ocean(scenes=2, statements=4, crossed=0, respondents=0, written=0, doses=False),
         latency=Latency(repeats=2, tokens=4),
     ),
     "full": Amounts(
