@@ -33,8 +33,10 @@ from mien.workspace import Workspace, write_json
 from tests import models
 from tests.registry.builders import trained
 from tests.registry.test_transfer import STORM, config, entry, header, tensors
-from tests.serve.gateways import RUNS, House, expected, roomy_base, serving, stocked
+from tests.serve.gateways import RUNS, House, base, expected, serving, shop
 from tests.serve.serving import asked
+
+__all__ = ["base", "shop"]
 
 Spoil = Callable[[Path], object]
 _A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
@@ -253,16 +255,6 @@ class Traffic:
 
 def said(answer: httpx2.Response) -> Any:
     return answer.json()["choices"][0]["message"]["content"] if answer.status_code == 200 else None
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return roomy_base()
-
-
-@pytest.fixture(scope="module")
-def shop(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return stocked(tmp_path_factory.mktemp("shop"), base)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,9 @@ from mien.registry.names import Share
 from mien.serve.settings import Settings
 from mien.workspace import Workspace
 from tests.registry.builders import trained
-from tests.serve.gateways import SAMPLING, House, expected, roomy_base, serving, stocked
+from tests.serve.gateways import SAMPLING, House, expected, roomy_base, serving, shop, stocked
+
+__all__ = ["shop"]
 
 TEXT = "hello there, how are you today"
 BLENDS = Settings(sampling=SAMPLING, blends=True)
@@ -31,11 +33,6 @@ def base() -> Base:
     base.adapters.average(["clerk", "poet"], "duo", weights=[0.3, 0.7])
     base.adapters.average(["poet"], "half", weights=[0.5])
     return base
-
-
-@pytest.fixture(scope="module")
-def shop(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return stocked(tmp_path_factory.mktemp("shop"), base)
 
 
 @pytest.fixture

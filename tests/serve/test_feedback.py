@@ -21,18 +21,15 @@ from mien.serve.keys import Key, Keys
 from mien.serve.outcomes import read_out
 from mien.serve.settings import Settings
 from mien.workspace import Workspace
-from tests.serve.gateways import SAMPLING, House, expected, roomy_base, serving, stocked, train, wait_for
+from tests.serve.gateways import SAMPLING, House, base, expected, serving, stocked, train, wait_for
 from tests.serve.serving import held
+
+__all__ = ["base"]
 
 QUICK = Settings(sampling=SAMPLING, refresh=0.02)
 VOICES = {"witty": "poet", "calm": "clerk"}
 EVEN = arms("witty:0.5,calm:0.5")
 SECRET = "my cat is called Ozymandias"
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return roomy_base()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ import requests
 from hypothesis import HealthCheck, given, settings
 
 from mien.base.model import Base
-from tests.serve.gateways import House, roomy_base, serving, stocked
+from tests.serve.gateways import House, base, serving, stocked
+
+__all__ = ["base"]
 
 schemathesis = pytest.importorskip("schemathesis", reason="install mien[dev]")
 WRITES = ("/v1/chat/completions", "/v1/completions", "/v1/feedback")
@@ -23,11 +25,6 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-
-
-@pytest.fixture(scope="module")
-def base() -> Base:
-    return roomy_base()
 
 
 def narrowed(told: dict[str, Any]) -> dict[str, Any]:
