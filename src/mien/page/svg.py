@@ -135,6 +135,16 @@ def scale_below(axis: Axis, show: Show, bottom: float) -> str:
     return "".join(lines + texts)
 
 
+def levels(x: Axis, y: Axis) -> str:
+    """Faint horizontal lines at round values of a vertical axis, with the values before them."""
+    parts = []
+    for tick in y.ticks(5):
+        height, words = y.at(tick), f"{tick:g}".replace("-", "\N{MINUS SIGN}")
+        parts.append(line(x.start, height, x.end, height, stroke_opacity=0.14))
+        parts.append(faint(words, x.start - 7, height + 4, text_anchor="end"))
+    return "".join(parts)
+
+
 def spread(places: Sequence[Span], gap: float = 13, width: float = 16) -> list[float]:
     """Heights of labels, moved apart where two that are side by side would overlap."""
     heights = [height for _, height in places]

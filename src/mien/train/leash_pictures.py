@@ -58,7 +58,7 @@ def trails(title: str, found: Sequence[Trail], *, furthest: float, budget: float
     points = [point for trail in found for point in trail.points]
     x = Axis(0, 1.04 * math.sqrt(max(furthest, 0.01)), 42, 362)
     y = Axis(*svg.span(end for each in points for end in (each.value, *(each.ends or ()))), 240, 18)
-    parts = [_levels(x, y), _distances(x, y), *(_trail(each, x, y) for each in found)]
+    parts = [svg.levels(x, y), _distances(x, y), *(_trail(each, x, y) for each in found)]
     if budget and math.sqrt(budget) <= x.high:
         parts.insert(0, _budget(x.at(math.sqrt(budget)), y))
     lasts = [(each.label, each.colour, _place(each.points[-1], x, y)) for each in found]
@@ -88,7 +88,7 @@ def course(title: str, tracks: Sequence[Track], steps: float) -> str:
     alone = len({each.colour for each in tracks}) == 1
     room = 14 + 7.5 * max(len(each.label) for each in tracks)
     x, y = Axis(0, steps, 42, 330 - room), Axis(*svg.span(values), 140, 12)
-    parts = [_levels(x, y), _steps(x, y), *(_track(each, x, y, bare=alone) for each in tracks)]
+    parts = [svg.levels(x, y), _steps(x, y), *(_track(each, x, y, bare=alone) for each in tracks)]
     lasts = [(each.label, each.colour, _last(each, x, y)) for each in tracks]
     return svg.picture(title, (330, 182), [*parts, _labels(lasts)])
 
@@ -110,16 +110,6 @@ def running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
         near = points[max(0, place - half) : place + half + 1]
         found.append((step, sum(value for _, value in near) / len(near)))
     return found
-
-
-def _levels(x: Axis, y: Axis) -> str:
-    """Horizontal lines at round values."""
-    parts = []
-    for tick in y.ticks(5):
-        height = y.at(tick)
-        parts.append(svg.line(x.start, height, x.end, height, stroke_opacity=0.14))
-        parts.append(svg.faint(_round(tick), x.start - 7, height + 4, text_anchor="end"))
-    return "".join(parts)
 
 
 def _round(value: float) -> str:

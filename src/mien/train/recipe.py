@@ -1,8 +1,9 @@
 """The recipe of one training stage: everything that decides what comes out, and nothing else.
 
 A recipe is a strict YAML file whose `stage` says which keys it has. Precedence, in one sentence: what
-the command line says replaces what the file says, which replaces the defaults below. `docs/results.md`
-says how the defaults were chosen. Keys that the field has a classic name for have that name.
+the command line says replaces what the file says, which replaces the defaults below. How the defaults
+were chosen is in `docs/guides/which-training.md`. Keys that the field has a classic name for have that
+name.
 """
 
 from __future__ import annotations

@@ -62,22 +62,13 @@ def drawn(found: Interpolation) -> str:
     parts = [
         svg.text(f"From {found.voices[0]} to {found.voices[1]}", 0, 14, font_size=14, font_weight=600),
         svg.faint("mean probability that a voice is heard (95 % intervals); content: cosine", 0, 31),
-        _levels(x, y),
+        svg.levels(x, y),
         _weights(found.voices, x, y),
         _path(content, found.points, x, y, stroke_dasharray="5 4", stroke_opacity=_FAINT),
         *(_voice(line, found.points, x, y) for line in voices),
         _labels([*voices, content], x, y),
     ]
     return svg.picture(says(found), _SIZE, parts)
-
-
-def _levels(x: Axis, y: Axis) -> str:
-    parts = []
-    for tick in y.ticks(5):
-        height = y.at(tick)
-        parts.append(svg.line(x.start, height, x.end, height, stroke_opacity=0.14))
-        parts.append(svg.faint(f"{tick:g}", x.start - 9, height + 4, text_anchor="end"))
-    return "".join(parts)
 
 
 def _weights(voices: tuple[str, str], x: Axis, y: Axis) -> str:
