@@ -44,6 +44,11 @@ def test_names_come_in_the_order_of_the_glossary_and_unknown_ones_last() -> None
     assert GLOSSARY.order(names) == ["a/held", "a/held/x", "a/lost", "z/z"]
 
 
+def test_the_main_measures_are_the_wholes_or_all_parts_where_there_are_no_wholes() -> None:
+    assert GLOSSARY.main(["a/lost", "a/held/x", "a/held"]) == ["a/held", "a/lost"]
+    assert GLOSSARY.main(["a/held/odd/y", "a/held/x"]) == ["a/held/x", "a/held/odd/y"]
+
+
 def test_a_few_parts_stand_beneath_their_measure() -> None:
     (block,) = GLOSSARY.blocks(["a/held/x", "a/lost", "a/held"])
     told = [(row.name, row.label, row.part) for row in block.rows]

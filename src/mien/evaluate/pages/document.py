@@ -25,7 +25,6 @@ from mien.evaluate.pages.words import (
     direction,
     ends,
     gap,
-    is_main,
     is_wide,
     largest,
     listed,
@@ -144,12 +143,12 @@ class Document:
             for e in self.evaluations
         )
         lines = [f"- **{plain(name)}**: {words[name]}" for name in self._subjects]
+        many = len(self.evaluations)
+        given = f"{many} personalities, one at a time" if many > 1 else "a personality"
         return (
-            f"A small language model ({base}) was given {len(self.evaluations)} personalities, one at a"
-            f" time: {voices}. What came of each was measured on questions that were kept out of its"
-            " training. These were compared, all asked the same things in the same way:\n\n"
-            + "\n".join(lines)
-            + f"\n\n{_READING}"
+            f"A small language model ({base}) was given {given}: {voices}. What came of each was measured"
+            " on questions that were kept out of its training. These were compared, all asked the same"
+            " things in the same way:\n\n" + "\n".join(lines) + f"\n\n{_READING}"
         )
 
     def _verdicts(self) -> str:
@@ -207,6 +206,7 @@ class Document:
             f"**{plain(self._glossary.label(name))}.** {self._about(name)}\n\n{self._table_of(name)}"
             for name in names
         ]
+        rest = _folded("All other figures, with what they mean", tables[1:])
         picture = f"![{plain(suite.title)}]({self.folder}/{suite.name}.svg)" if names else ""
         between = diversity.between_says(self.apart) if suite.name == diversity.NAME else []
         parts = [
@@ -214,8 +214,9 @@ class Document:
             "\n".join(said) or "Nothing could be measured.",
             " ".join(map(plain, between)),
             picture,
-            *tables,
-            self._folded(suite),
+            *tables[:1],
+            rest,
+            self._voice_by_voice(suite),
             self._missing(suite),
         ]
         return "\n\n".join(filter(None, parts))
@@ -257,17 +258,14 @@ class Document:
             f"{PERCENT}]", "]"
         )
 
-    def _folded(self, suite: Suite) -> str:
+    def _voice_by_voice(self, suite: Suite) -> str:
         files = [(each.persona, f"{suite.name}-{each.persona}.svg") for each in self.evaluations]
         shown = [
             f"![{plain(suite.title)} {plain(persona)}]({self.folder}/{file})"
             for persona, file in files
             if file in self.drawings
         ]
-        if not shown:
-            return ""
-        pictured = "\n\n".join(shown)
-        return f"<details><summary>Pictures, voice by voice</summary>\n\n{pictured}\n\n</details>"
+        return _folded("Pictures, voice by voice", shown)
 
     def _missing(self, suite: Suite) -> str:
         found: dict[str, list[str]] = {}
@@ -337,8 +335,7 @@ class Document:
         every = (
             s.name for e in self.evaluations for s in e.results.scores if s.system in self._subjects
         )
-        names = self._glossary.order(of_suite(every, suite.name))
-        return [name for name in names if is_main(name)]
+        return self._glossary.main(of_suite(every, suite.name))
 
     def _panels(self, names: Iterable[str]) -> list[Panel]:
         return [self._panel(name) for name in names]
@@ -367,6 +364,12 @@ def plain(text: str) -> str:
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _folded(summary: str, parts: Sequence[str]) -> str:
+    """Parts that open when their summary is chosen; nothing if there are none."""
+    inside = "\n\n".join(parts)
+    return f"<details><summary>{summary}</summary>\n\n{inside}\n\n</details>" if parts else ""
 
 
 def _anchor(title: str) -> str:

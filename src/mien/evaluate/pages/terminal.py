@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mien.evaluate.evaluation import Evaluation
 from mien.evaluate.pages.verdict import glossary_of
-from mien.evaluate.pages.words import Glossary, is_main, largest, of_suite, show
+from mien.evaluate.pages.words import Glossary, largest, of_suite, show
 from mien.evaluate.roster import SUITES, Suite
 
 _ARROWS = {1: " \N{UPWARDS ARROW}", -1: " \N{DOWNWARDS ARROW}", 0: ""}
@@ -39,8 +39,7 @@ def table(evaluation: Evaluation, suites: Mapping[str, Suite] = SUITES) -> Table
 def _add_suite(shown: Table, evaluation: Evaluation, suite: str, glossary: Glossary) -> None:
     subjects = evaluation.results.subjects
     every = (score.name for score in evaluation.results.scores if score.system in subjects)
-    found = of_suite(every, suite)
-    names = [name for name in glossary.order(found) if is_main(name)]
+    names = glossary.main(of_suite(every, suite))
     shown.add_section()
     shown.add_row(Text(suite if names else f"{suite}: nothing", style="dim"))
     for name in names:

@@ -157,6 +157,11 @@ class Glossary:
             dict.fromkeys(names), key=lambda name: places.get(self._entry(name) or "", unknown)
         )
 
+    def main(self, names: Iterable[str]) -> list[str]:
+        """The measures among names in their order; their parts, where there are only parts."""
+        found = self.order(names)
+        return [name for name in found if is_main(name)] or found
+
     def blocks(self, names: Iterable[str]) -> list[Block]:
         """Names as lines of tables: measures first, each with its few parts, then the many parts."""
         groups: dict[str, list[str]] = {}
