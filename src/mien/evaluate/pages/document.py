@@ -146,8 +146,8 @@ class Document:
         many = len(self.evaluations)
         given = f"{many} personalities, one at a time" if many > 1 else "a personality"
         return (
-            f"A small language model ({base}) was given {given}: {voices}. What came of each was measured"
-            " on questions that were kept out of its training. These were compared, all asked the same"
+            f"A small language model ({base}) was given {given}: {voices}. What came of each was"
+            " measured on questions that were kept out of its training. These were compared, all asked the same"
             " things in the same way:\n\n" + "\n".join(lines) + f"\n\n{_READING}"
         )
 
