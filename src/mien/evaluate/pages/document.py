@@ -145,11 +145,12 @@ class Document:
         lines = [f"- **{plain(name)}**: {words[name]}" for name in self._subjects]
         many = len(self.evaluations)
         given = f"{many} personalities, one at a time" if many > 1 else "a personality"
-        return (
+        told = (
             f"A small language model ({base}) was given {given}: {voices}. What came of each was"
-            " measured on questions that were kept out of its training. These were compared, all asked the same"
-            " things in the same way:\n\n" + "\n".join(lines) + f"\n\n{_READING}"
+            " measured on questions that were kept out of its training. These were compared, all asked"
+            " the same things in the same way:"
         )
+        return "\n\n".join([told, "\n".join(lines), _READING])
 
     def _verdicts(self) -> str:
         found = [(each.persona, verdict(each, self.suites)) for each in self.evaluations]
