@@ -2,8 +2,10 @@
 
 Replies to one prompt resemble each other, so the prompt is the unit that is resampled: the
 percentile bootstrap over prompts (Efron & Tibshirani 1993, ch. 13), with every reply to a drawn
-prompt coming along. Proportions of independent trials get Wilson's interval (1927). Agreement between
-raters is corrected for chance.
+prompt coming along, and as much wider as Student's interval is than a normal one (Hesterberg 2015).
+Where everything came out alike a bootstrap is sure of what it cannot know, so shares get Wilson's
+interval (1927), by clusters where trials resemble each other, and their paired differences that of
+Bonett & Price (2012). Agreement between raters is corrected for chance.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 _Z95 = 1.959963984540054
 Values = Sequence[float] | NDArray[np.float64]
+_Groups = tuple[NDArray[np.float64], NDArray[np.float64]]  # sums and counts, (prompts,) each
 
 
 class Interval(NamedTuple):
@@ -115,9 +118,8 @@ def by_prompt(
         ValueError: No values, or the two sequences differ in length.
     """
     sums, counts = _group(values, prompts)
-    means = _resample(sums, counts, draws, seed)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(sums.sum() / counts.sum()), float(low), float(high), len(values))
+    low, high = _ends(_resample(sums, counts, draws, seed), len(sums))
+    return Interval(float(sums.sum() / counts.sum()), low, high, len(values))
 
 
 def ratio(amounts: Values, per: Values, *, draws: int = 2000, seed: int = 0) -> Interval:
@@ -131,8 +133,8 @@ def ratio(amounts: Values, per: Values, *, draws: int = 2000, seed: int = 0) -> 
             f"{len(amounts)} amounts per {len(per)}: both must match, not 0, and be per > 0"
         )
     sums, counts = (np.asarray(each, dtype=np.float64) for each in (amounts, per))
-    low, high = np.quantile(_resample(sums, counts, draws, seed), [0.025, 0.975])
-    return Interval(float(sums.sum() / counts.sum()), float(low), float(high), len(sums))
+    low, high = _ends(_resample(sums, counts, draws, seed), len(sums))
+    return Interval(float(sums.sum() / counts.sum()), low, high, len(sums))
 
 
 def difference_by_prompt(
@@ -152,18 +154,48 @@ def difference_by_prompt(
     Raises:
         ValueError: The two sides do not answer the same prompts.
     """
+    a, b = _paired(ours, our_prompts, theirs, their_prompts)
+    gaps = _resample(*a, draws, seed) - _resample(*b, draws, seed)
+    low, high = _ends(gaps, len(a[0]), level)
+    value = a[0].sum() / a[1].sum() - b[0].sum() / b[1].sum()
+    return Interval(float(value), low, high, len(a[0]))
+
+
+def share_difference_by_prompt(
+    ours: Values, our_prompts: Sequence[Hashable], theirs: Values, their_prompts: Sequence[Hashable]
+) -> Interval:
+    """Share of `ours` minus share of `theirs`, paired by prompt, with an adjusted Wald interval.
+
+    Bonett & Price (2012) add one prompt that only we get right and one that only they do, so that sides
+    which agree on every prompt do not pass for surely equal. A prompt with several replies counts with
+    the mean of each side.
+
+    Args:
+        ours: 0 or 1 each.
+        our_prompts: The prompt each answers, in the same order.
+        theirs: As `ours`.
+        their_prompts: As `our_prompts`.
+
+    Raises:
+        ValueError: The two sides do not answer the same prompts.
+    """
+    a, b = _paired(ours, our_prompts, theirs, their_prompts)
+    value = float(a[0].sum() / a[1].sum() - b[0].sum() / b[1].sum())
+    gaps = np.append(a[0] / a[1] - b[0] / b[1], [1.0, -1.0])
+    half = _Z95 * float(np.std(gaps)) / len(gaps) ** 0.5
+    low, high = float(gaps.mean()) - half, float(gaps.mean()) + half
+    return Interval(value, max(-1.0, min(value, low)), min(1.0, max(value, high)), len(a[0]))
+
+
+def _paired(
+    ours: Values, our_prompts: Sequence[Hashable], theirs: Values, their_prompts: Sequence[Hashable]
+) -> tuple[_Groups, _Groups]:
     if set(our_prompts) != set(their_prompts):
         raise ValueError("a paired difference needs the same prompts on both sides")
-    a, b = _group(ours, our_prompts), _group(theirs, their_prompts)
-    gaps = _resample(*a, draws, seed) - _resample(*b, draws, seed)
-    low, high = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2])
-    value = a[0].sum() / a[1].sum() - b[0].sum() / b[1].sum()
-    return Interval(float(value), float(low), float(high), len(a[0]))
+    return _group(ours, our_prompts), _group(theirs, their_prompts)
 
 
-def _group(
-    values: Values, prompts: Sequence[Hashable]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _group(values: Values, prompts: Sequence[Hashable]) -> _Groups:
     """Per prompt, in sorted order: sum of values and number of them."""
     if len(values) == 0 or len(values) != len(prompts):
         raise ValueError(f"{len(values)} values for {len(prompts)} prompts: both must match, not 0")
@@ -181,6 +213,18 @@ def _resample(
     """Means of `draws` resamples of the prompts."""
     picks = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
     return np.asarray(sums[picks].sum(axis=1) / counts[picks].sum(axis=1))
+
+
+def _ends(means: NDArray[np.float64], units: int, level: float = 0.95) -> tuple[float, float]:
+    """Percentiles of resampled means, moved outwards for few units (Hesterberg 2015, "expanded").
+
+    Resamples spread less than samples do, by (n - 1) / n, and few units say little of their own spread.
+    """
+    if units < 2:
+        return float(means.min()), float(means.max())
+    tail = float(ndtr(stdtrit(units - 1, (1 - level) / 2) * (units / (units - 1)) ** 0.5))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 Level = Literal["nominal", "linear", "quadratic"]

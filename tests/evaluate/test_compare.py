@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mien.evaluate.compare import compared, difference, effect, pairs, score
+from mien.evaluate.compare import FEWEST, compared, difference, effect, pairs, score
 from mien.evaluate.finding import Finding, Measure
 from mien.schema import Score
-from mien.stats import by_prompt, wilson
+from mien.stats import by_prompt, wilson, wilson_by_cluster
 
 PROMPTS = ("p", "q", "r", "s")
 
@@ -38,9 +38,20 @@ def test_a_share_of_single_trials_gets_wilsons_interval() -> None:
     assert "Wilson" in made.method
 
 
-def test_a_share_with_several_trials_a_unit_is_resampled_by_unit() -> None:
+def test_a_share_with_several_trials_a_unit_counts_units_as_clusters() -> None:
     made = score(measure(1, 0, 1, 1, units=("p", "p", "q", "q"), scale="share"), "base")
-    assert (made.low, made.high) == by_prompt([1, 0, 1, 1], ["p", "p", "q", "q"])[1:3]
+    assert (made.low, made.high) == wilson_by_cluster([1, 2], [2, 2])[1:3]
+
+
+def test_one_miss_does_not_make_a_share_surer_than_none_does() -> None:
+    # Three conversations of five turns: all in the voice, and all but one. A bootstrap would say that
+    # the second lies within 0.80 and 1.
+    units = ("p",) * 5 + ("q",) * 5 + ("r",) * 5
+    whole, one = (
+        score(measure(*values, units=units, scale="share"), "sft")
+        for values in ((1,) * 15, (1,) * 14 + (0,))
+    )
+    assert one.low < whole.low < 0.5
 
 
 def test_a_share_that_is_always_the_same_is_not_certain() -> None:
@@ -65,16 +76,27 @@ def test_a_difference_is_over_the_units_that_both_have() -> None:
     assert difference("voice/rate", "sft", "base", mine, None) is None
 
 
-def test_a_difference_says_on_which_side_of_nothing_it_lies() -> None:
-    ones, noughts = measure(1, 1, 1, 1), measure(0, 0, 0, 0)
-    for mine, other, side in ((ones, noughts, 1), (noughts, ones, -1), (ones, ones, 0)):
+@pytest.mark.parametrize("scale", ["share", "mean"])
+def test_a_difference_says_on_which_side_of_nothing_it_lies(scale: str) -> None:
+    ones, noughts = (measure(*[value] * FEWEST, units=tuple("pqrstu"), scale=scale) for value in (1, 0))
+    for mine, other, on in ((ones, noughts, 1), (noughts, ones, -1), (ones, ones, 0)):
         made = difference("voice/rate", "a", "b", mine, other)
-        assert made is not None and made.side == side
+        assert made is not None and made.side == on
 
 
-def test_a_system_copied_from_another_ties_with_it() -> None:
-    made = difference("voice/rate", "copy", "base", measure(1, 0, 0, 1), measure(1, 0, 0, 1))
-    assert made is not None and (made.value, made.low, made.high) == (0, 0, 0)
+def test_few_units_are_on_no_side() -> None:
+    # Five that all go one way do so by chance in 2 of 32 cases, six in 2 of 64.
+    made = difference("voice/score", "a", "b", measure(4, 5, 6, 7), measure(0, 0, 0, 0))
+    assert made is not None and made.low > 0 and made.side == 0
+
+
+@pytest.mark.parametrize(("scale", "half"), [("mean", 0.0), ("share", 0.46197)])
+def test_a_system_copied_from_another_ties_with_it(scale: str, half: float) -> None:
+    # Of a share that four units have alike: 1.96 sqrt(2 / 6 / 6).
+    same = measure(1, 0, 0, 1, scale=scale)
+    made = difference("voice/rate", "copy", "base", same, same)
+    assert made is not None and made.side == 0
+    assert (made.value, made.low, made.high) == pytest.approx((0, -half, half), abs=1e-5)
 
 
 def test_an_effect_is_in_standard_deviations_of_the_null_adapters_units() -> None:

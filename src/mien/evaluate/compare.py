@@ -14,10 +14,17 @@ from pydantic import Field
 
 from mien.evaluate.finding import Finding, Measure
 from mien.schema import Score, Strict
-from mien.stats import Interval, by_prompt, difference_by_prompt, wilson
+from mien.stats import (
+    Interval,
+    by_prompt,
+    difference_by_prompt,
+    share_difference_by_prompt,
+    wilson_by_cluster,
+)
 
 NULL = "null"
 CONTROLS = ("base", "prompt", NULL)
+FEWEST = 6  # units for a side: that all five go one way is chance in 1 of 16 cases, all six in 1 of 32
 
 
 class Difference(Strict):
@@ -38,8 +45,13 @@ class Difference(Strict):
 
     @property
     def side(self) -> int:
-        """On which side of 0 the interval lies; 0 if it holds 0."""
-        return (self.low > 0) - (self.high < 0)
+        """On which side of 0 the interval lies; 0 if it holds 0, or comes of too few units."""
+        return side(self)
+
+
+def side(found: Score | Difference) -> int:
+    """On which side of 0 an interval lies; 0 if it holds 0, or comes of fewer than `FEWEST`."""
+    return (found.low > 0) - (found.high < 0) if found.n >= FEWEST else 0
 
 
 class Results(Strict):
@@ -119,10 +131,10 @@ def pairs(subjects: Sequence[str]) -> Iterable[tuple[str, str]]:
 
 
 def score(measure: Measure, subject: str) -> Score:
-    """The mean of a measure with its 95 % interval.
+    """The mean of a measure with its 95 % interval over units.
 
-    Where all trials of a share are alike, a bootstrap would be sure of what it cannot know: then the
-    interval is Wilson's, with each unit as one trial.
+    For shares that is Wilson's: where all trials are alike, or all but one, a bootstrap would be sure of
+    what it cannot know.
     """
     found, how = _interval(measure)
     return Score(
@@ -141,8 +153,10 @@ def difference(
     if not both or mine is None or other is None:
         return None
     a, b = (_among(each, both) for each in (mine, other))
-    found = difference_by_prompt(*a, *b)
-    method = f"{mine.method}; difference paired by unit; 95 % bootstrap over units"
+    share = mine.scale == "share"
+    found = share_difference_by_prompt(*a, *b) if share else difference_by_prompt(*a, *b)
+    how = "adjusted Wald interval" if share else "bootstrap"
+    method = f"{mine.method}; difference paired by unit; 95 % {how} over units"
     return Difference(name=name, ours=ours, theirs=theirs, method=method, **found._asdict())
 
 
@@ -165,14 +179,11 @@ def effect(subject: str, mine: Measure | None, null: Measure | None) -> Score | 
 
 
 def _interval(measure: Measure) -> tuple[Interval, str]:
-    single = len(set(measure.units)) == len(measure.units)
-    if measure.scale == "share" and single:
-        return wilson(round(sum(measure.values)), len(measure.values)), "Wilson interval"
+    if measure.scale == "share":
+        groups = _by_unit(measure).values()
+        hits, trials = ([float(each(group)) for group in groups] for each in (sum, len))
+        return wilson_by_cluster(hits, trials), "Wilson interval over units"
     found = by_prompt(measure.values, measure.units)
-    if measure.scale == "share" and len(set(measure.values)) == 1:
-        units = len(set(measure.units))
-        sure = wilson(round(found.value * units), units)
-        return sure._replace(n=found.n), "Wilson interval over units"
     if measure.scale == "exp":
         value, low, high = (float(np.exp(each)) for each in found[:3])
         found = Interval(value, low, high, found.n)
@@ -185,7 +196,11 @@ def _among(measure: Measure, units: set[str]) -> tuple[list[float], list[str]]:
 
 
 def _unit_means(measure: Measure) -> list[float]:
+    return [float(np.mean(group)) for group in _by_unit(measure).values()]
+
+
+def _by_unit(measure: Measure) -> dict[str, list[float]]:
     groups: dict[str, list[float]] = {}
     for value, unit in zip(measure.values, measure.units, strict=True):
         groups.setdefault(unit, []).append(value)
-    return [float(np.mean(group)) for group in groups.values()]
+    return groups

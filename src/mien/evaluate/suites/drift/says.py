@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mien.evaluate.compare import CONTROLS, Difference, Results
+from mien.evaluate.compare import CONTROLS, Difference, Results, side
 from mien.evaluate.suites.drift.course import Course, Detail
 from mien.schema import Score
 
@@ -45,12 +45,11 @@ def _slope(results: Results, judged: str) -> str:
     score = results.score("drift/slope", judged)
     if score is None:
         return ""
-    side = (score.low > 0) - (score.high < 0)
     verdict = {
         -1: "it drifts out of the voice",
         0: f"no drift that {score.n} conversations could show",
         1: "it grows into the voice",
-    }[side]
+    }[side(score)]
     return f"In ten turns the probability of that voice changes by {_points(score)}: {verdict}."
 
 
@@ -77,7 +76,7 @@ def _pull(results: Results, judged: str) -> str:
     pull, held = results.score("drift/pull", judged), results.score("drift/held/pulled", judged)
     if pull is None or held is None:
         return ""
-    verdict = "takes from" if pull.high < 0 else "adds to" if pull.low > 0 else "changes little in"
+    verdict = {-1: "takes from", 0: "changes little in", 1: "adds to"}[side(pull)]
     return (
         f"A user who pulls the other way {verdict} its voice ({_points(pull)}); {_share(held)} of the"
         f" replies to that user are in it ({_interval(held)})."
