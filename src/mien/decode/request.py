@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -126,6 +127,8 @@ class Ticket:
             one, events are kept for the iterator.
 
     Attributes:
+        asked: When, by `time.monotonic`.
+        placed: When it got a slot; None until then.
         end: None until then.
         cancelled: Nobody wants it any more.
     """
@@ -134,6 +137,8 @@ class Ticket:
         self, request: Request, on_cancel: Callable[[], None], listener: Listener | None = None
     ) -> None:
         self.request = request
+        self.asked = time.monotonic()
+        self.placed: float | None = None
         self.end: End | None = None
         self.cancelled = False
         self._on_cancel = on_cancel
@@ -155,6 +160,11 @@ class Ticket:
                 self._read = True
         if self.end is not None and self.end.error is not None:
             raise self.end.error
+
+    @property
+    def waited(self) -> float:
+        """Seconds from being asked to a free slot, or until now."""
+        return (time.monotonic() if self.placed is None else self.placed) - self.asked
 
     def ids(self) -> list[int]:
         """The whole reply, once it is there."""

@@ -10,7 +10,7 @@ from mien.decode.passes import Part
 from mien.decode.request import End, Event, Ticket, Token
 from mien.decode.stacked import Version
 
-_SPARE = 4  # tokens looked at beside those that may hold a stop text: a character may span some
+_SPARE = 4  # tokens looked at beside those that may hold a stop text: marks, and half a character
 
 
 class Row:
@@ -40,8 +40,8 @@ class Row:
         self.broken = False
         self._decode = base.tokenizer.decode
         self._ends = base.renderer.stop_ids if request.ends is None else request.ends
-        self._asked = time.monotonic()
-        self._placed: float | None = None
+        # As many tokens as bytes: a character that no token is made for takes several.
+        self._window = max((len(stop.encode()) for stop in request.stop), default=0) + _SPARE
         self._first: float | None = None
 
     @property
@@ -52,7 +52,7 @@ class Row:
     def place(self, slot: int, reused: int) -> None:
         """Take a slot, in which this many tokens lie already."""
         self.slot, self.held, self.reused = slot, reused, reused
-        self._placed = time.monotonic() - self._asked
+        self.ticket.placed = time.monotonic()
 
     def part(self, most: int) -> Part:
         """What it brings to the next pass."""
@@ -61,7 +61,7 @@ class Row:
     def take(self, token: int, likely: Likely | None) -> list[Event]:
         """Go on with a token; the events that this makes."""
         if self._first is None:
-            self._first = time.monotonic() - self._asked
+            self._first = time.monotonic() - self.ticket.asked
         if token in self._ends:
             return [self.ended(End("stop", len(self.hand.said), token=token))]
         self.ids.append(token)
@@ -86,7 +86,7 @@ class Row:
             stop=end.stop,
             version=self.digest,
             reused=self.reused,
-            waited=self._placed,
+            waited=None if self.ticket.placed is None else self.ticket.waited,
             first=self._first,
             error=end.error,
         )
@@ -95,6 +95,5 @@ class Row:
         """The stop text that the newest token completes."""
         if not self.request.stop:
             return None
-        longest = max(map(len, self.request.stop))
-        tail = self._decode(self.hand.said[-longest - _SPARE :], skip_special_tokens=True)
+        tail = self._decode(self.hand.said[-self._window :], skip_special_tokens=True)
         return next((stop for stop in self.request.stop if stop in tail), None)
