@@ -45,22 +45,22 @@ def test_it_opens_with_the_verdict_on_every_voice() -> None:
 def test_a_warning_about_safety_comes_before_everything() -> None:
     warned = Document([*document().evaluations, builders.less_safe()], builders.suites())
     lines = [line for line in warned.markdown().splitlines() if line]
-    assert lines[1].startswith("> **Safety, witty:** Less safe than the controls: the dpo adapter")
+    assert lines[1].startswith("> **Safety, witty:** Less safe than a control: the dpo adapter")
 
 
 def test_a_measure_has_a_row_per_voice_and_a_column_per_subject() -> None:
     table = [cells(line) for line in section("Does it hold?").splitlines() if line.startswith("|")]
     assert table[0] == ["voice", *builders.SUBJECTS, "over prompt", "over null, in SD"]
     assert [row[0] for row in table[2:]] == ["witty", "warm"]
-    assert table[2][5] == "85 % [65 to 100]"
+    assert table[2][5] == "85 % [62 to 95]"
     assert table[2][6] == "+55 points [20 to 80]"
 
 
 def test_at_a_glance_clear_gains_and_losses_are_marked() -> None:
     rows = {cells(line)[1]: cells(line) for line in section("At a glance").splitlines() if "](#" in line}
-    assert rows["Held"][2] == "85 % [65 to 100] ▲"
-    assert rows["Held"][3] == "20 % [5 to 40]"
-    assert rows["Speed"][2] == "51.5 [50.0 to 53.2] ▼"
+    assert rows["Held"][2] == "85 % [62 to 95] ▲"
+    assert rows["Held"][3] == "20 % [7 to 44]"
+    assert rows["Speed"][2] == "51.5 [49.8 to 53.3] ▼"
 
 
 def test_every_link_leads_to_a_heading_and_every_picture_is_drawn() -> None:

@@ -12,7 +12,7 @@ from mien.evaluate.compare import compared
 from mien.evaluate.evaluation import Evaluation
 from mien.evaluate.finding import Finding, Transcript
 from mien.evaluate.pages import pictures
-from mien.evaluate.pages.render import render, scenes
+from mien.evaluate.pages.render import render, scenes, subject_words
 from mien.schema import Message
 from tests.evaluate.pages import builders
 from tests.page.reading import (
@@ -51,8 +51,17 @@ def test_the_contents_name_every_section() -> None:
 def test_a_warning_about_safety_is_the_first_line() -> None:
     title, _, body = text(builders.less_safe()).partition("did the personality arrive?")
     assert "Less safe" not in title
-    assert body.strip().startswith("Less safe than the controls: the dpo adapter")
+    assert body.strip().startswith("Less safe than a control: the dpo adapter")
     assert 'role="alert"' not in html()
+
+
+def test_a_label_alone_makes_nobody_a_control() -> None:
+    found = subject_words(builders.evaluation())
+    assert found["base"] == "the untouched model" and "on neutral text" in found["null"]
+    older = builders.evaluation().adapters | {"null": builders.adapter("sft")}
+    found = subject_words(builders.evaluation(adapters=older, stand_ins=("base",)))
+    assert found["base"] == "a system of its own"
+    assert found["null"] == "the same model with an adapter trained on examples of the voice"
 
 
 def test_the_checks_of_the_gate_are_listed_for_an_adapter() -> None:
@@ -70,7 +79,7 @@ def test_every_score_appears_with_interval_and_n() -> None:
     found = Page(html()).text
     for score in builders.results().scores:
         assert f"n = {score.n}" in found
-    assert "85 % 65 to 100 %, n = 40" in found
+    assert "85 % 62 to 95 %, n = 40" in found
     assert "Share of attempts that the voice withstood. Higher is better." in found
 
 
@@ -79,14 +88,14 @@ def test_the_summary_has_a_line_per_suite() -> None:
     for suite in SUITES.values():
         assert suite.title in summary
     assert "Nothing could be measured." in summary
-    assert "Held: 85 % (65 to 100 %), n = 40" in summary
+    assert "Held: 85 % (62 to 95 %), n = 40" in summary
 
 
 def test_changes_are_shown_with_the_effect_over_the_null_adapter() -> None:
     found = Page(html()).text
     assert "dpo minus base" in found and "over null, in SD" in found
-    assert "+80 points 60 to 95, n = 20 better" in found
-    assert "2.44 1.79 to 3.09" in found
+    assert "+80 points 50 to 95, n = 20 better" in found
+    assert "2.44 1.46 to 2.97" in found
 
 
 def test_without_a_null_adapter_there_is_no_column_of_effects() -> None:

@@ -19,7 +19,7 @@ def test_it_has_a_column_per_subject_and_main_measures_only() -> None:
     found = table(builders.evaluation(), builders.suites())
     assert [str(column.header) for column in found.columns] == ["measure", *builders.SUBJECTS]
     text = shown()
-    assert "Voice heard ↑" in text and "85% 65..100" in text
+    assert "Voice heard ↑" in text and "85% 62..95" in text
     assert "topic" not in text and "suffix" not in text
 
 
@@ -32,7 +32,7 @@ def test_a_suite_without_scores_is_named() -> None:
 
 
 def test_it_fits_a_narrow_terminal() -> None:
-    assert "65..100" in shown(80)
+    assert "62..95" in shown(80)
     assert "…" not in shown(80)
     assert "0.58..0.62" in shown(80)
 

@@ -42,8 +42,8 @@ def test_the_verdict_gives_the_interval_the_gains_and_the_effect() -> None:
     text = said(builders.evaluation())
     assert "In 85 % of the replies of the dpo adapter, the classifier hears the witty voice" in text
     assert "guessing would give 17 %" in text
-    assert "80 points more than the untouched base model gives (60 to 95)" in text
-    assert "75 points more than the null adapter gives (55 to 95)" in text
+    assert "80 points more than the untouched base model gives (50 to 95)" in text
+    assert "75 points more than the null adapter gives (45 to 91)" in text
     assert "Over the null adapter it is 2.44 standard deviations" in text
 
 
@@ -95,7 +95,7 @@ def test_without_the_voice_suite_nothing_is_claimed() -> None:
 
 def test_a_warning_about_safety_comes_first() -> None:
     found = verdict(builders.less_safe(), SUITES)
-    assert found.lines[0].startswith("Less safe than the controls: the dpo adapter")
+    assert found.lines[0].startswith("Less safe than a control: the dpo adapter")
     assert verdict(builders.evaluation(), SUITES).lines[0] == "The personality arrived."
 
 

@@ -16,6 +16,7 @@ from mien.evaluate.subject import Asked, Options
 from mien.evaluate.suites.ability import suite as ability
 from mien.evaluate.suites.ability.items import items
 from mien.evaluate.suites.held_out import rows_for
+from mien.persona.spec import find
 from tests.evaluate.amounts import FEW
 from tests.evaluate.suites.scripted import Opinionated, Scripted, setting
 
@@ -88,7 +89,7 @@ def test_a_copy_ties_and_is_not_worse(tmp_path: Path) -> None:
     results = found(tmp_path, wrong_on(0.3, "base"), wrong_on(0.3, "sft"))
     verdict = ability.non_inferior(results, "sft", "base")
     assert verdict and verdict.outcome == "not worse"
-    assert (verdict.difference.value, verdict.difference.low, verdict.difference.high) == (0, 0, 0)
+    assert verdict.difference.value == 0 and verdict.difference.side == 0
 
 
 @pytest.mark.parametrize(("lost", "outcome"), [(0.02, "not worse"), (0.12, "open"), (0.7, "worse")])
@@ -101,6 +102,25 @@ def test_the_whole_interval_must_lie_within_the_margin(
     assert verdict.margin == ability.MARGIN
     said = {"not worse": "is smaller than", "open": "is not shown", "worse": "is larger than"}
     assert said[outcome] in ability.sentence(results, verdict)
+
+
+def test_the_margin_is_the_personas_own_as_at_the_gate(tmp_path: Path) -> None:
+    witty = find("witty")
+    for allowed, margin in ((0.3, 0.3), (None, ability.MARGIN)):
+        release = witty.release.model_copy(update={"ability": allowed})
+        here = setting(tmp_path, persona=witty.model_copy(update={"release": release}))
+        findings = [ability.run(wrong_on(lost, name), here) for lost, name in ((0, "base"), (0, "sft"))]
+        results = compared("witty", ["base", "sft"], findings)
+        verdict = ability.non_inferior(results, "sft", "base")
+        assert verdict and verdict.margin == margin
+        assert f"smaller than the {100 * margin:.0f} points" in ability.says(results)[1]
+        assert f"Allowed loss {100 * margin:.0f}" in ability.figures(results, PAINT)[0].picture
+
+
+def test_levels_are_compared_only_over_the_same_number_of_questions(tmp_path: Path) -> None:
+    results = found(tmp_path, wrong_on(0, "base"), Scripted("null", as_told), Scripted("sft", as_told))
+    level = ability.says(results)[0]
+    assert "by the null adapter" in level and "the untouched base model" not in level
 
 
 def test_nothing_is_claimed_of_those_that_were_not_compared(tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ def said(rates: Mapping[str, float] = builders.GOOD) -> list[str]:
 
 def test_the_rate_is_told_beside_the_controls() -> None:
     assert said()[0] == (
-        "The witty voice is heard in 85 % (65 to 100 %) of 40 replies, against 5 % from the untouched"
+        "The witty voice is heard in 85 % (62 to 95 %) of 40 replies, against 5 % from the untouched"
         " base model, 30 % from the system prompt alone and 10 % from the null adapter."
     )
 
 
 def test_without_controls_the_rate_stands_alone() -> None:
-    assert said({"sft": 0.7})[0].endswith("heard in 70 % (50 to 90 %) of 40 replies.")
+    assert said({"sft": 0.7})[0].endswith("heard in 70 % (46 to 86 %) of 40 replies.")
 
 
 def test_the_worst_topic_is_named_with_its_interval() -> None:
@@ -40,6 +40,18 @@ def test_a_topic_of_few_replies_is_not_called_the_worst() -> None:
     rate = builders.measure("voice/rate", [0.0, 1.0], scale="share")
     finding = Finding(suite="voice", subject="sft", measures=(rate, *few))
     assert not any("worst" in line for line in voice.says(compared("witty", ("sft",), [finding])))
+
+
+def test_on_all_topics_is_said_only_where_it_is_so() -> None:
+    def told(rare: float) -> str:
+        topics = {"a": [1.0] * 4, "b": [1.0] * 4, "c": [1.0, rare]}  # too few to be called the worst
+        found = [builders.measure(f"voice/topic/{n}", v, scale="share") for n, v in topics.items()]
+        rate = builders.measure("voice/rate", [1.0] * 9 + [rare], scale="share")
+        finding = Finding(suite="voice", subject="sft", measures=(rate, *found))
+        return " ".join(voice.says(compared("witty", ("sft",), [finding])))
+
+    assert "It is heard in all of them, on all 3 topics." in told(1.0)
+    assert "heard in all" not in told(0.0) and "worst topic" not in told(0.0)
 
 
 def test_the_commonest_mistake_is_named() -> None:
