@@ -27,7 +27,7 @@ from mien.decode.request import Event, Ticket, Token
 from mien.errors import AdapterError
 from mien.persona.spec import library
 from mien.registry.cards import Card
-from mien.registry.retire import remove
+from mien.registry.retire import remove, run_called
 from mien.serve.engine import Engine
 from mien.workspace import Workspace
 from tests import models
@@ -311,15 +311,13 @@ class Visitors(Weather):
         self.said = {token for text in TEXTS for token in rendered(base, text)}
         self.said |= {token for text in self.truth.values() for token in base.renderer.text(text)}
         self.speakers: dict[str, str | None] = {"none": None} | {
-            self._digest(name): name for name in EIGHT
+            self._version(name): name for name in EIGHT
         }
         self.trained: list[Card] = []
 
-    def _digest(self, name: str) -> str:
+    def _version(self, name: str) -> str:
         """What a reply's fingerprint ends with."""
-        digest = self.house.engine.adopt(name)
-        self.house.engine.unload(name)
-        return digest[:12]
+        return run_called(self.workspace, f"run-{name}").adapter_hash[:12]
 
     @property
     def works(self) -> Sequence[Work]:

@@ -313,6 +313,16 @@ def test_what_cannot_be_answered_is_refused_when_asked(llama: Base) -> None:
         engine.submit(asked(prompt(5)))
 
 
+def test_a_burst_is_taken_up_to_all_slots_and_all_who_may_wait(llama: Base) -> None:
+    with open_engine(llama, slots=3, waiting=2) as engine:
+        gate, _ = held(engine)  # nobody else is given a slot
+        tickets = [engine.submit(asked(prompt(5))) for _ in range(engine.most - 1)]
+        with pytest.raises(BusyError):
+            engine.submit(asked(prompt(5)))
+        gate.opened.set()
+        assert len({tuple(ticket.ids()) for ticket in tickets}) == 1
+
+
 def test_closing_cancels_or_finishes(llama: Base) -> None:
     reasons = []
     for finish in (False, True):

@@ -12,6 +12,7 @@ import pytest
 
 from mien.base.model import Base
 from mien.persona.spec import library
+from mien.registry.cards import newest
 from mien.serve.settings import Settings
 from mien.workspace import Workspace
 from tests.serve.gateways import (
@@ -26,6 +27,7 @@ from tests.serve.gateways import (
     train,
     wait_for,
 )
+from tests.serve.serving import held
 
 __all__ = ["base", "house", "shop"]
 
@@ -60,7 +62,7 @@ def test_a_persona_by_its_prompt_alone_is_the_bare_base_under_it(house: House, b
     assert reply.choices[0].message.content == wanted
 
 
-def test_what_a_reply_tells(house: House, base: Base) -> None:
+def test_what_a_reply_tells(house: House, base: Base, shop: Workspace) -> None:
     messages = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "hello"}, {"type": "text", "text": "!"}]},
@@ -79,8 +81,10 @@ def test_what_a_reply_tells(house: House, base: Base) -> None:
     assert reply.usage.prompt_tokens == len(rendered(base, "hello!", "Be brief."))
     assert reply.usage.completion_tokens == 8
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + 8
-    digest = house.engine.loaded["witty-2"]
+    digest = newest(shop, "witty").adapter_hash
     assert reply.system_fingerprint == f"{base.files.sha256[:12]}-{digest[:12]}"
+    assert house.client().models.retrieve("witty").model_dump()["version"] == digest
+    assert ask(house, f"witty@{digest[:12]}") == ask(house, "witty")
 
 
 def test_a_stream_joins_to_the_whole_and_ends_with_its_usage(house: House, base: Base) -> None:
@@ -219,13 +223,24 @@ def test_a_request_that_takes_too_long_is_given_up(base: Base, shop: Workspace) 
 
 def test_a_full_queue_says_when_to_come_back(base: Base, shop: Workspace) -> None:
     with serving(base, shop, slots=1, waiting=1) as house:
+        gate, _ = held(house.engine)
         with pytest.raises(openai.InternalServerError) as caught:
-            ask(house, "base", n=4)
+            ask(house, "base", n=2)
+        gate.opened.set()
         assert caught.value.status_code == 503
         assert caught.value.response.headers["retry-after"] == "1"
         assert caught.value.response.json()["error"]["code"] == "overloaded"
         house.until_idle()
-        assert ask(house, "base")
+        assert ask(house, "base", n=2)
+
+
+def test_what_could_never_be_taken_is_refused_for_good(base: Base, shop: Workspace) -> None:
+    with serving(base, shop, slots=2, waiting=3) as house:
+        with pytest.raises(openai.BadRequestError, match="6 replies are more than the 5"):
+            house.client().completions.create(model="base", prompt=["a", "b", "c"], n=2)
+        house.until_idle()
+        reply = house.client().completions.create(model="base", prompt=["a"] * 5, max_tokens=2)
+        assert len(reply.choices) == 5
 
 
 def test_few_places_in_memory_serve_many_adapters(base: Base, shop: Workspace) -> None:

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 
 from mien.chat import Sampling
 from mien.schema import Message
 from mien.serve.catalogue import Served
+
+_SEEDS = 2**63
+Prompt = tuple[Message, ...] | str | tuple[int, ...]
+
+
+def is_chat(prompt: Prompt) -> TypeGuard[tuple[Message, ...]]:
+    """Whether it is a conversation, and neither a text nor token ids."""
+    return not isinstance(prompt, str) and isinstance(prompt[0], Message)
+
+
+def fingerprint(base_hash: str, model: Served) -> str:
+    """Of the weights that answer: hashes of the base and of the adapter, as `/v1/models` tells it.
+
+    Args:
+        base_hash: Empty where only another server knows what its base is; then it is the base's name.
+        model: Who answers.
+    """
+    return f"{base_hash[:12]}-{(model.version or 'none')[:12]}" if base_hash else model.base
 
 
 @dataclass(frozen=True)
@@ -20,10 +38,11 @@ class Wanted:
         limited: Whether the client named the length; otherwise the reply takes what room there is.
         logprobs: How many of the likeliest tokens to tell at each place; None: no log-probabilities.
         schema: Of the JSON that each reply must be; None: any text.
+        strict: Whether a server that may take a schema for a hint is to keep to it.
     """
 
     model: Served
-    prompts: tuple[tuple[Message, ...] | str | tuple[int, ...], ...]
+    prompts: tuple[Prompt, ...]
     sampling: Sampling
     seed: int
     n: int = 1
@@ -31,6 +50,17 @@ class Wanted:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     schema: Mapping[str, Any] | None = None
+    strict: bool = False
+
+    @property
+    def replies(self) -> int:
+        """How many are wanted in all."""
+        return self.n * len(self.prompts)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One for each reply to a prompt."""
+        return tuple((self.seed + i) % _SEEDS for i in range(self.n))
 
 
 @dataclass(frozen=True)

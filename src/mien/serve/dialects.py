@@ -15,12 +15,10 @@ from transformers import AutoConfig, AutoTokenizer
 
 from mien.base.fetch import BaseFiles
 from mien.errors import InputError
-from mien.schema import Message
-from mien.serve.backends import Said, Wanted
+from mien.serve.backends import Prompt, Said, Wanted, is_chat
 from mien.serve.prompts import Prompts, room
 from mien.serve.upstream import Json, Probe
 
-_SEEDS = 2**63
 _LETTERS = 4  # of a token of English text, about
 _PROBE = "The quick brown fox, 1234567890: naïve café, {x: [y]} Übermut"
 
@@ -92,7 +90,7 @@ class Vllm:
         fits = min(self.context, context or self.context)
         return [call for prompt in wanted.prompts for call in await self._of(wanted, prompt, fits)]
 
-    async def _of(self, wanted: Wanted, prompt: Any, context: int) -> list[Call]:
+    async def _of(self, wanted: Wanted, prompt: Prompt, context: int) -> list[Call]:
         ids, sampling = await self.prompts.ids(prompt), wanted.sampling
         most = room(wanted, len(ids), context)
         body = _common(wanted, most) | {
@@ -104,9 +102,11 @@ class Vllm:
         }
         if wanted.logprobs is not None:
             body["logprobs"] = wanted.logprobs
-        chat = _is_chat(prompt)
-        top = wanted.logprobs or 0
-        return [Call("/completions", body | seed, len(ids), most, chat, top) for seed in _seeds(wanted)]
+        chat, top = is_chat(prompt), wanted.logprobs or 0
+        return [
+            Call("/completions", body | {"seed": seed}, len(ids), most, chat, top)
+            for seed in wanted.seeds
+        ]
 
 
 class OpenAI:
@@ -123,7 +123,7 @@ class OpenAI:
         return [call for prompt in wanted.prompts for call in self._of(wanted, prompt)]
 
     def _of(self, wanted: Wanted, prompt: Any) -> Iterator[Call]:
-        chat, most = _is_chat(prompt), wanted.sampling.max_tokens
+        chat, most = is_chat(prompt), wanted.sampling.max_tokens
         if not chat and not isinstance(prompt, str):
             raise InputError("Token ids mean something else to the model server.", fix="Send text.")
         body = _common(wanted, most) | {"stream_options": {"include_usage": True}}
@@ -138,8 +138,9 @@ class OpenAI:
         if wanted.logprobs is not None:
             body |= told
         path = "/chat/completions" if chat else "/completions"
-        for seed in _seeds(wanted):
-            yield Call(path, body | seed, -(-letters // _LETTERS), most, chat, wanted.logprobs or 0)
+        tokens, top = -(-letters // _LETTERS), wanted.logprobs or 0
+        for seed in wanted.seeds:
+            yield Call(path, body | {"seed": seed}, tokens, most, chat, top)
 
 
 @dataclass(frozen=True)
@@ -207,16 +208,6 @@ def _common(wanted: Wanted, most: int) -> Json:
     if wanted.stop:
         body["stop"] = list(wanted.stop)
     if wanted.schema is not None:
-        named = {"name": "reply", "schema": dict(wanted.schema)}
+        named = {"name": "reply", "schema": dict(wanted.schema), "strict": wanted.strict}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     return body
-
-
-def _seeds(wanted: Wanted) -> Iterator[Json]:
-    """A seed for every choice, as the engine gives them."""
-    for i in range(wanted.n):
-        yield {"seed": (wanted.seed + i) % _SEEDS}
-
-
-def _is_chat(prompt: Any) -> bool:
-    return not isinstance(prompt, str) and isinstance(prompt[0], Message)

@@ -62,6 +62,9 @@ class Engine:
         pack: Keep weights a second time, laid out for few rows, which about doubles the base's memory;
             None: where a short trial finds that it pays.
 
+    Attributes:
+        most: Requests that it takes at once, with a slot or without.
+
     Raises:
         BaseError: The model is built in a way that cannot be served.
     """
@@ -77,7 +80,7 @@ class Engine:
         threads: int | None = None,
         pack: bool | None = None,
     ) -> None:
-        self.base, self.waiting = base, waiting
+        self.base, self.waiting, self.most = base, waiting, slots + waiting
         self._forward, shape, self.setup = prepared(base, slots=slots, pack=pack)
         cache = Slots(shape, slots, base.head.weight)
         self._batch = Batch(self._forward, cache, chunk=chunk, prefix_bytes=prefix_bytes)
@@ -178,7 +181,8 @@ class Engine:
         with self._change:
             if not self.alive:
                 raise ModelError("The engine is closed.", fix="Open another.") from self._failure
-            if len(self._lines) >= self.waiting:
+            # Together, so that a burst does not depend on how soon the thread gives out free slots.
+            if len(self._lines) + len(self._batch.rows) >= self.most:
                 raise BusyError(f"{self.waiting} requests wait already.", kind="queue full", wait=1)
             version = self._version(request.adapter) if request.adapter is not None else None
             self._lines.push(request.adapter, Row(ticket, version, self.base))

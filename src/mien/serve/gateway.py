@@ -27,7 +27,7 @@ from mien.chat import Sampling
 from mien.errors import MienError
 from mien.serve import described, page
 from mien.serve.answers import Answer, Kind
-from mien.serve.backends import Backend, Piece, Stream, Wanted
+from mien.serve.backends import Backend, Piece, Stream, Wanted, is_chat
 from mien.serve.catalogue import Catalogue, Served
 from mien.serve.door import GONE, Door, Visit
 from mien.serve.feedback import FeedbackRequest
@@ -191,6 +191,7 @@ class Gateway:
         return self.catalogue.find(name, blends=self.settings.blends)
 
     def _wanted(self, body: Asking, model: Served, prompts: tuple[Any, ...]) -> Wanted:
+        form = body.response_format
         return Wanted(
             model=model,
             prompts=prompts,
@@ -200,7 +201,8 @@ class Gateway:
             limited=body.limit is not None,
             stop=body.stops,
             logprobs=body.likeliest,
-            schema=body.response_format.wanted if body.response_format else None,
+            schema=form.wanted if form else None,
+            strict=bool(form and getattr(form.json_schema, "strict", None)),
         )
 
     async def _answer(
@@ -365,9 +367,7 @@ def _event(value: dict[str, Any]) -> str:
 
 def _plain(prompt: Any) -> Any:
     """A prompt as JSON."""
-    if isinstance(prompt, str) or isinstance(prompt[0], int):
-        return prompt
-    return [message.model_dump(mode="json") for message in prompt]
+    return [message.model_dump(mode="json") for message in prompt] if is_chat(prompt) else prompt
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -21,15 +21,13 @@ from mien.decode.request import End, Event, Grammar, Request, Ticket, Token
 from mien.errors import InputError, ModelError
 from mien.registry.attach import attach
 from mien.registry.hold import held
-from mien.schema import Message
-from mien.serve.backends import Ended, Piece, Said, Wanted
+from mien.serve.backends import Ended, Piece, Said, Wanted, fingerprint, is_chat
 from mien.serve.catalogue import Part, Served
 from mien.serve.engine import Engine
-from mien.serve.prompts import Prompts, room
+from mien.serve.prompts import Prompts, check_number, room
 from mien.serve.refusals import RefusedError
 from mien.serve.speech import Detokenizer, Shown
 
-_SEEDS = 2**63
 _MOST_RANK = 64  # of a blend: all rows of a step pay for the highest rank among them
 
 Decode = Callable[[list[int]], str]
@@ -73,8 +71,10 @@ class Local:
         """Render the prompts.
 
         Raises:
-            InputError: They are too long, or cannot be rendered; or no reply can keep to its schema.
+            InputError: They are too many or too long, or cannot be rendered; or no reply can keep to
+                its schema.
         """
+        check_number(wanted, self.engine.most)
         prompts = [await self._prompts.ids(prompt) for prompt in wanted.prompts]
         grammar = await self._grammar(wanted)
         requests = [self._request(wanted, ids, grammar) for ids in prompts]
@@ -107,7 +107,6 @@ class Local:
             prompt=ids,
             adapter=wanted.model.adapter,
             sampling=wanted.sampling.model_copy(update={"max_tokens": most}),
-            seed=wanted.seed,
             stop=wanted.stop,
             logprobs=wanted.logprobs,
             grammar=grammar,
@@ -233,7 +232,7 @@ class LocalStream:
         """
         backend, loop = self._backend, asyncio.get_running_loop()
         await backend.adapters.ready(self._wanted.model)
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = fingerprint(backend.base.files.sha256, self._wanted.model)
 
         post = backend.post_to(loop)
 
@@ -265,13 +264,8 @@ class LocalStream:
     def _all(self) -> Iterator[Request]:
         """Every request `n` times, each with a seed of its own."""
         for request in self._requests:
-            for i in range(self._wanted.n):
-                yield request.model_copy(update={"seed": (request.seed + i) % _SEEDS})
-
-    def _fingerprint(self) -> str:
-        name, base = self._wanted.model.adapter, self._backend.base
-        adapter = self._backend.engine.loaded[name][:12] if name else "none"
-        return f"{base.files.sha256[:12]}-{adapter}"
+            for seed in self._wanted.seeds:
+                yield request.model_copy(update={"seed": seed})
 
 
 class _Voice:
@@ -281,8 +275,7 @@ class _Voice:
         self.index, self.told = index, wanted.logprobs is not None
         self._decode = decode
         self._text = Detokenizer(decode)
-        chat = not isinstance(wanted.prompts[0], str) and isinstance(wanted.prompts[0][0], Message)
-        self._shown = Shown(wanted.stop, strip=chat)
+        self._shown = Shown(wanted.stop, strip=is_chat(wanted.prompts[0]))
 
     def hear(self, event: Event) -> Piece:
         if isinstance(event, Token):

@@ -7,15 +7,14 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from mien.base.render import Renderer
-from mien.schema import Message
-from mien.serve.backends import Wanted
+from mien.errors import InputError
+from mien.serve.backends import Prompt, Wanted
 from mien.serve.refusals import TooLongError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _LONG = 20_000  # characters that take so long to tokenize that the event loop should not wait for it
-Prompt = tuple[Message, ...] | str | tuple[int, ...]
 
 
 class Prompts:
@@ -52,6 +51,23 @@ class Prompts:
         bos = renderer.tokenizer.bos_token_id
         opening = [bos] if renderer.style.begins_with_bos and bos is not None else []
         return (*opening, *renderer.text(prompt))
+
+
+def check_number(wanted: Wanted, most: int) -> None:
+    """See that the replies could ever be taken: to come again later would be of no use.
+
+    Args:
+        wanted: What is asked.
+        most: Replies that are taken at once.
+
+    Raises:
+        InputError: They are more.
+    """
+    if wanted.replies > most:
+        raise InputError(
+            f"{wanted.replies} replies are more than the {most} that this server takes at once.",
+            fix="Ask for fewer choices, or send fewer prompts.",
+        )
 
 
 def room(wanted: Wanted, length: int, context: int) -> int:
