@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 
 from mien.base.lora import LoraConfig
 from mien.evaluate.ocean.dose import DOSES, dosed, held_out, leakage, line, slope, spearman, step
-from mien.evaluate.ocean.items import TRAITS, contrasts
+from mien.evaluate.ocean.items import TRAITS, Contrast, contrasts
+from mien.evaluate.ocean.psychometrics import Table
+from mien.evaluate.setting import Setting
 from mien.evaluate.subject import LocalSubject
 from tests.evaluate.ocean.people import setting
 from tests.models import shake, tiny_base
@@ -52,6 +55,28 @@ def test_leakage_is_what_points_elsewhere() -> None:
     # Equal slopes on the claimed and one other trait: half of the squared effect goes elsewhere.
     assert leakage(np.array([1.0, 1.0, 0, 0, 0]), poles) == pytest.approx(0.5)
     assert np.isnan(leakage(np.zeros(5), poles))
+
+
+def test_the_contrary_of_the_claim_is_all_leakage() -> None:
+    poles = np.array([1.0, 0, 0, 0, 0])
+    assert leakage(np.array([-2.0, 0, 0, 0, 0]), poles) == 1
+    assert leakage(np.array([-2.0, 1.0, 0, 0, 0]), poles) == 1
+
+
+def test_doses_are_multiples_of_the_scale_at_which_a_subject_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[float]()
+
+    def preferences(_: Setting, subject: LocalSubject, items: Sequence[Contrast]) -> Table:
+        asked.append(subject.scale)
+        return np.full((1, len(items)), subject.scale)
+
+    monkeypatch.setattr("mien.evaluate.ocean.dose.preferences", preferences)
+    scores, _ = dosed(setting(tmp_path), LocalSubject("null", tiny_base(), scale=0.6))
+    assert asked == pytest.approx([0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9])
+    found = next(each for each in scores if each.name == "ocean/dose/slope/openness")
+    assert found.value == pytest.approx(0.6)
 
 
 def test_an_adapter_is_asked_at_every_dose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

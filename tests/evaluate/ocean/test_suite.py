@@ -138,6 +138,19 @@ def test_the_quick_size_asks_all_contrasts_and_puts_each_item_once(at_random: Fi
     assert "left to the full suite" in short
 
 
+class Told(Scripted):
+    """Under a system prompt."""
+
+    system_prompt = "Be odd."
+
+
+def test_what_is_left_without_the_adapter_is_the_prompt_where_there_is_one(
+    at_random: Finding, tmp_path: Path
+) -> None:
+    assert at_random.detail["undosed"] == "base"
+    assert suite.run(Told("sft", dice), setting(tmp_path)).detail["undosed"] == "prompt"
+
+
 def test_every_figure_of_the_suite_has_a_meaning(playing: Finding, agreeing: Finding) -> None:
     names = {each.name for f in (playing, agreeing) for each in (*f.measures, *f.scores)}
     for name in names:

@@ -37,6 +37,13 @@ def test_doses_are_drawn_with_every_trait_named() -> None:
     (figure,) = suite.figures(results(doses=curves), {"sft": "red"})
     assert "openness ends at 0.15" in figure.picture
     assert figure.picture.count("<polyline") == 2
+    assert "0 is the untouched base model, 1 the adapter" in figure.about
+
+
+def test_of_an_adapter_under_a_prompt_no_dose_is_the_prompt_alone() -> None:
+    curves = {"openness": [0.1 * dose for dose in DOSES]}
+    (figure,) = suite.figures(results(doses=curves, undosed="prompt"), {"sft": "red"})
+    assert "0 is the system prompt alone, 1 the adapter" in figure.about
 
 
 def test_what_the_gate_lets_through_is_told_and_the_rest_with_its_reasons() -> None:

@@ -1,8 +1,9 @@
 """Whether more of the adapter is more of the trait: a line, a step, or neither.
 
-The adapter's update is multiplied by each of some doses and the contrasts are asked again. A rank
-correlation alone says little, since a switch between two states also scores 1: so a line and a step are
-fitted to the curve of one half of the items, and have to fit the curve of the other.
+The adapter's update, as it is asked elsewhere, is multiplied by each of some doses and the contrasts
+are asked again. A rank correlation alone says little, since a switch between two states also scores 1:
+so a line and a step are fitted to the curve of one half of the items, and have to fit the curve of the
+other.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ DOSES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 Curve = NDArray[np.float64]  # one value per dose
 _AT = np.array(DOSES)
 _SPLITS = 100
+_ASTRAY = "1 - squared cosine of slopes and poles; 1 where the cosine is below 0"
 
 
 def spearman(curve: Curve) -> float:
@@ -80,15 +82,19 @@ def held_out(fit: Callable[[Curve], Curve], items: Table, *, seed: int = 0) -> I
 
 
 def leakage(slopes: Curve, poles: Curve) -> float:
-    """Share of the squared slopes that points elsewhere than the persona; NaN if it points nowhere."""
+    """Share of the squared slopes that points elsewhere than the persona; NaN if it points nowhere.
+
+    What points the other way points elsewhere, all of it.
+    """
     sizes = float(slopes @ slopes) * float(poles @ poles)
-    return 1 - float(slopes @ poles) ** 2 / sizes if sizes > 1e-12 else float("nan")
+    return 1 - max(0.0, float(slopes @ poles)) ** 2 / sizes if sizes > 1e-12 else float("nan")
 
 
 def dosed(setting: Setting, subject: LocalSubject) -> tuple[list[Score], dict[str, list[float]]]:
     """Scores per trait, and the curves: shift from no dose, nats per token, per trait."""
     items = contrasts()
-    asked = [preferences(setting, replace(subject, scale=dose), items)[0] for dose in DOSES]
+    at = [replace(subject, scale=subject.scale * dose) for dose in DOSES]
+    asked = [preferences(setting, each, items)[0] for each in at]
     shifts = (np.array(asked) - asked[0]).T
     groups = [shifts[[i.trait == trait for i in items]] for trait in TRAITS]
     scores = list[Score]()
@@ -96,7 +102,7 @@ def dosed(setting: Setting, subject: LocalSubject) -> tuple[list[Score], dict[st
         scores += _scores(subject.name, trait, group)
     poles = np.array([setting.persona.big_five.model_dump()[trait] for trait in TRAITS])
     astray = resampled(partial(_astray, poles), *groups)
-    scores += scored("dose/leakage", subject.name, astray, "1 - squared cosine of slopes and poles")
+    scores += scored("dose/leakage", subject.name, astray, _ASTRAY)
     return scores, {t: g.mean(axis=0).tolist() for t, g in zip(TRAITS, groups, strict=True)}
 
 

@@ -81,12 +81,18 @@ MEANINGS: dict[str, Meaning] = {
     "ocean/dose/rho/*": Meaning(
         "dose, rank", "Spearman correlation of the adapter's scale and the trait."
     ),
-    "ocean/dose/slope/*": Meaning("dose, slope", "Change per whole adapter, in nats per token."),
+    "ocean/dose/slope/*": Meaning(
+        "dose, slope", "Change per whole adapter as it is asked, in nats per token."
+    ),
     "ocean/dose/line/*": Meaning(
         "dose, line", "R2 of a straight line, about items that it was not fitted to."
     ),
     "ocean/dose/step/*": Meaning("dose, step", "R2 of a switch between two states, likewise."),
     "ocean/dose/leakage": Meaning(
-        "leakage", "Share of the effect on the traits that points elsewhere than the persona.", -1, True
+        "leakage",
+        "Share of the effect on the traits that points elsewhere than the persona; all of it where the"
+        " effect is the contrary of what the persona claims.",
+        -1,
+        True,
     ),
 }

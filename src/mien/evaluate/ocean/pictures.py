@@ -11,6 +11,7 @@ from mien.evaluate.ocean.dose import DOSES
 from mien.evaluate.ocean.gate import Verdict
 from mien.evaluate.ocean.items import TRAITS
 from mien.evaluate.ocean.words import FORMATS, is_open, verdicts
+from mien.evaluate.pages.words import called
 from mien.page import svg
 from mien.page.svg import Axis, number, span
 
@@ -127,7 +128,8 @@ def _cell(verdict: Verdict, x: float, y: float) -> str:
 
 def _doses(results: Results, subject: str) -> Figure | None:
     found = results.finding("ocean", subject)
-    curves: dict[str, list[float]] = found.detail.get("doses", {}) if found else {}
+    detail = found.detail if found else {}
+    curves: dict[str, list[float]] = detail.get("doses", {})
     if not curves:
         return None
     x = Axis(DOSES[0], DOSES[-1], 40, 196)
@@ -143,8 +145,8 @@ def _doses(results: Results, subject: str) -> Figure | None:
     words = "; ".join(f"{trait} ends at {number(curve[-1])}" for trait, curve in curves.items())
     picture = svg.picture(f"Traits by scale of the adapter. {words}.", (_WIDTH, 226), parts)
     about = (
-        "A line for each trait: its shift from base in nats per token, by how much of the adapter is in"
-        " force. 0 is base, 1 is all of it."
+        "A line for each trait: its shift in nats per token, by how much of the adapter is in force."
+        f" 0 is {called(detail.get('undosed', 'base'))}, 1 the adapter as it is asked everywhere else."
     )
     return Figure(f"More of {subject}, more of what?", picture, about)
 

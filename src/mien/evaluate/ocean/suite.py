@@ -47,6 +47,7 @@ def run(subject: Subject, setting: Setting) -> Finding:
     detail: dict[str, Any] = {
         "verdicts": [verdict.model_dump() for part in parts for verdict in part.verdicts()],
         "doses": curves,
+        "undosed": "prompt" if getattr(subject, "system_prompt", None) else "base",
     }
     written, transcripts, lacking = _write(subject, setting)
     return Finding(
