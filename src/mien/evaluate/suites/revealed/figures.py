@@ -59,15 +59,23 @@ def _best(strengths: Mapping[str, float]) -> list[str]:
 
 
 def _moved(results: Results, judged: str, stated: Mapping[str, float]) -> str:
-    """Traits whose difference to the base is clear, and whether the persona states them so."""
+    """Traits whose difference to the base is clear, and whether the persona states them so.
+
+    Where there is none, the largest difference is named, with its few words.
+    """
     gaps = {trait: results.difference(f"revealed/{trait}", judged, "base") for trait in TRAITS}
     known = {trait: gap for trait, gap in gaps.items() if gap}
     clear = [_shift(trait, gap, stated[trait]) for trait, gap in known.items() if gap.side]
     if not known:
         return ""
-    if not clear:
-        return "Against the base it has clearly moved on none of the five traits."
-    return f"Against the base it has moved on {listed(clear)}."
+    if clear:
+        return f"Against the base it has moved on {listed(clear)}."
+    trait, most = max(known.items(), key=lambda each: abs(each[1].value))
+    none = "Against the base it has clearly moved on none of the five traits"
+    by = f"{signed(number(most.value))}, {most.n} words"
+    return (
+        f"{none}; the largest difference, in {trait} ({by}), is not sure." if most.value else f"{none}."
+    )
 
 
 def _shift(trait: str, gap: Difference, stated: float) -> str:
@@ -134,4 +142,5 @@ def _traits(results: Results, paint: Mapping[str, str]) -> Iterator[Figure]:
         found = [s for each in results.subjects if (s := results.score(f"revealed/{trait}", each))]
         if found:
             drawn = pictures.dot_plot(trait.capitalize(), found, paint=paint, show=number)
-            yield Figure(trait.capitalize(), drawn, "log-odds of high over low; 0 takes neither")
+            about = f"log-odds of high over low, mean of {found[-1].n} words; 0 takes neither"
+            yield Figure(trait.capitalize(), drawn, about)

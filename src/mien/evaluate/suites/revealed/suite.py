@@ -1,8 +1,9 @@
 """How it sees itself: which of two adjectives describes it better, by the likelihood of either answer.
 
 Every pair is asked in both orders, and the log-odds of the two are averaged, so that what a place in the
-question is worth cancels. Words differ in how likely they are to be said at all; a subject is therefore
-read beside the base, which has the same words in its mouth.
+question is worth cancels. A word comes up in many pairs, so a trait is measured word by word, and has
+but few. Words differ in how likely they are to be said at all; a subject is therefore read beside the
+base, which has the same words in its mouth.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ MEANINGS = {
     **{
         f"revealed/{trait}": Meaning(
             trait.capitalize(),
-            f"How much rather it takes a word for high {trait} than its rival, or leaves a word for low,"
-            " in log-odds; 0 takes neither.",
+            f"How much rather it takes a word for high {trait} than its rivals, or leaves one for low,"
+            " in log-odds; 0 takes neither. The mean of a few words, which stand for the trait.",
         )
         for trait in TRAITS
     },
@@ -137,7 +138,7 @@ def run(subject: Subject, setting: Setting) -> Finding:
 
 
 def _score(subject: Subject, word: str, found: Interval) -> Score:
-    method = f"{_METHOD}; {RANKED.replace('prompts', 'pairs of words')}"
+    method = f"{_METHOD}; {RANKED.replace('prompts', 'pairs, for these words')}"
     return Score(name=f"revealed/word/{word}", system=subject.name, method=method, **found._asdict())
 
 
@@ -181,15 +182,30 @@ def _choice(
 
 
 def _measures(choices: Sequence[Choice]) -> Iterator[Measure]:
-    units = tuple(each.unit for each in choices)
     for trait in TRAITS:
-        trials = [(lean, c.unit) for c in choices if (lean := c.towards(trait)) is not None]
-        if trials:
-            values, owners = zip(*trials, strict=True)
-            yield Measure(name=f"revealed/{trait}", values=values, units=owners, method=_METHOD)
-    first = "probability of the word that is named first, mean of both orders"
-    mass = "probability of either word as the answer, mean of both orders"
+        means = {word: float(np.mean(leans)) for word, leans in _leanings(choices, trait).items()}
+        if means:
+            yield Measure(
+                name=f"revealed/{trait}",
+                values=tuple(means.values()),
+                units=tuple(means),
+                method=f"{_METHOD}, turned by its pole; mean over its pairs, one number per word",
+            )
+    units = tuple(each.unit for each in choices)
+    first = "probability of the word that is named first, mean of both orders; for these words"
+    mass = "probability of either word as the answer, mean of both orders; for these words"
     yield Measure(
         name="revealed/first", values=tuple(c.first for c in choices), units=units, method=first
     )
     yield Measure(name="revealed/mass", values=tuple(c.mass for c in choices), units=units, method=mass)
+
+
+def _leanings(choices: Sequence[Choice], trait: str) -> dict[str, list[float]]:
+    """By each word of a trait, the choices that were for or against it."""
+    found: dict[str, list[float]] = {}
+    for choice in choices:
+        lean = choice.towards(trait)
+        for each in (choice.one, choice.other):
+            if lean is not None and each.trait == trait:
+                found.setdefault(each.word, []).append(lean)
+    return found
