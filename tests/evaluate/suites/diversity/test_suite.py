@@ -11,9 +11,11 @@ import pytest
 
 from mien.base.model import Base
 from mien.chat import Sampling
+from mien.data.corpus import rows_of
 from mien.evaluate import variety
 from mien.evaluate.compare import Results, compared
 from mien.evaluate.finding import Finding
+from mien.evaluate.setting import spread
 from mien.evaluate.subject import Asked, LocalSubject, Options, Progress, Said, Subject
 from mien.evaluate.suites.ability.items import items
 from mien.evaluate.suites.diversity import suite as diversity
@@ -22,6 +24,9 @@ from mien.schema import conversation
 from tests.evaluate.suites.scripted import Scripted, chatter, setting
 
 PAINT = {"base": "var(--system-0)", "sft": "var(--system-2)"}
+
+
+PLACES = {row.prompt: place for place, row in enumerate(spread(rows_of("test"), 24))}
 
 
 def fresh(name: str) -> Scripted:
@@ -87,7 +92,7 @@ def test_a_copy_ties_in_everything_and_lies_as_far_as_its_own_tries(tmp_path: Pa
         "diversity/self_bleu",
         "diversity/factual",
     }
-    assert all((each.value, each.low, each.high) == (0, 0, 0) for each in ours)
+    assert all(each.value == 0 and each.low <= 0 <= each.high for each in ours)
     # Of four pairs of tries two are the same try: half the distance of two tries.
     apart, within = value(results, "apart/base", "sft"), value(results, "within", "sft")
     assert apart == pytest.approx(within / 2)
@@ -102,12 +107,79 @@ def test_personas_are_apart_by_more_than_their_own_tries(tmp_path: Path) -> None
     assert scores["diversity/personas/between_less_within"].low > 0.2
 
 
-def test_replies_that_are_too_short_are_said_to_be(tmp_path: Path) -> None:
-    finding = diversity.run(Scripted("terse", lambda _: "No."), setting(tmp_path))
-    assert finding.missing == (
-        "variety of wording: fewer than 3 replies of terse have 32 words",
-        "coherence: no base is at hand to read the replies of terse with",
+def written(*subjects: Scripted, folder: Path) -> dict[str, Finding]:
+    """What `together` says of each subject's wording."""
+    found = diversity.together(subjects, setting(folder))
+    return {each.subject: each for each in found if each.detail or each.missing}
+
+
+def some(name: str, sizes: Sequence[int], seeds: Sequence[int] = (0, 1)) -> Scripted:
+    """As `fresh`, cut to so many words at each prompt where it is asked with some seeds."""
+
+    def reply(each: Asked) -> str:
+        asked = each.messages[-1].content
+        size = sizes[PLACES[asked]] if each.seed in seeds else None
+        return " ".join(chatter(f"{asked} {each.seed}").split()[:size])
+
+    return Scripted(name, reply)
+
+
+def test_wording_is_compared_over_the_prompts_that_all_answer_at_length(tmp_path: Path) -> None:
+    terse, wordy = some("sft", [40] * 14 + [5] * 10), fresh("base")
+    found = written(wordy, terse, folder=tmp_path)
+    for finding in found.values():
+        assert finding.detail == {"words": 32}
+        assert {len(measure.units) for measure in finding.measures} == {14}
+        assert "first 32 words of replies to the 14 prompts" in finding.measures[0].method
+    # They say the same there, so neither is the more varied.
+    base, sft = (found[name].measures for name in ("base", "sft"))
+    assert [each.values for each in base] == [each.values for each in sft]
+
+
+def test_a_reply_that_is_short_with_one_seed_leaves_the_other_in(tmp_path: Path) -> None:
+    where, terse = setting(tmp_path), some("sft", [40] * 14 + [5] * 10, seeds=(1,))
+    found = written(fresh("base"), terse, folder=tmp_path)
+    score = compared("witty", ["base", "sft"], [*found.values()]).score("diversity/self_bleu", "base")
+    texts = [
+        [
+            variety.words(terse.reply(Asked(conversation(row.prompt), seed)))[:32]
+            for row in rows_for(where)[: (24, 14)[seed]]
+        ]
+        for seed in (0, 1)
+    ]
+    assert score
+    assert score.value == pytest.approx(sum(map(variety.self_bleu, texts)) / 2)
+
+
+def test_replies_are_cut_to_what_half_of_the_prompts_have_by_all(tmp_path: Path) -> None:
+    # 32 words at 4 of 24 prompts and 20 at 8 more: half of them have 20.
+    terse = some("sft", [32] * 4 + [20] * 8 + [11] * 12)
+    found = written(fresh("base"), terse, folder=tmp_path)
+    assert [each.detail for each in found.values()] == [{"words": 20}] * 2
+    assert {len(measure.units) for each in found.values() for measure in each.measures} == {12}
+    said = diversity.says(compared("witty", ["base", "sft"], [*found.values()]))
+    assert said[0].startswith("Of all pairs of neighbouring words in the first 20 of replies to 12")
+
+
+def test_who_is_too_terse_for_any_length_is_left_out_and_told(tmp_path: Path) -> None:
+    found = written(
+        fresh("base"), Scripted("sft", lambda _: "No."), some("more", [9] * 24), folder=tmp_path
     )
+    assert found["sft"].missing == ("variety of wording: too few replies of sft have 8 words",)
+    assert not found["sft"].measures
+    assert found["base"].detail == found["more"].detail == {"words": 9}
+
+
+def test_replies_that_are_long_at_other_prompts_cannot_be_compared(tmp_path: Path) -> None:
+    odd, even = some("sft", [5, 40] * 12), some("more", [40, 5] * 12)
+    why = "variety of wording: the systems' replies have 8 words at too few prompts alike"
+    found = written(odd, even, folder=tmp_path)
+    assert [each.missing for each in found.values()] == [(why,)] * 2
+
+
+def test_what_is_short_is_otherwise_measured(tmp_path: Path) -> None:
+    finding = diversity.run(Scripted("terse", lambda _: "No."), setting(tmp_path))
+    assert finding.missing == ("coherence: no base is at hand to read the replies of terse with",)
     assert {measure.name for measure in finding.measures} == {
         "diversity/vendi",
         "diversity/within",

@@ -1,8 +1,10 @@
 """Is it varied, coherent and right? Set statistics of replies, and automatic scorers named as such.
 
-Variety is measured on replies to different prompts, cut to one length, one reply per prompt and seed.
-Coherence is what the prompt explains of a reply, as the bare base sees it. Factual accuracy is whether
-the right answer stands in an open reply to a question of fact.
+Variety is measured on replies to different prompts, one reply per prompt and seed. That of wording rises
+and falls with how many texts there are and how long they are: so all subjects' replies to the same
+prompts are taken, cut to one length, which is chosen once for all of them. Coherence is what the prompt
+explains of a reply, as the bare base sees it. Factual accuracy is whether the right answer stands in an
+open reply to a question of fact.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mien.errors import UnableError
 from mien.evaluate import variety
@@ -32,7 +35,8 @@ from mien.stats import Interval
 __all__ = ["MEANINGS", "NAME", "TITLE", "figures", "run", "says", "together"]
 
 TITLE = "Is it still varied, coherent and right?"
-WORDS = 32  # every reply is cut to its first so many; a shorter one is left out
+WORDS = 32  # the most words to which replies are cut
+LEAST = 8  # the fewest; six triples of words are hardly a wording
 DISTINCT, SELF_BLEU, COMPRESSION = (
     f"{NAME}/{each}" for each in ("distinct", "self_bleu", "compression")
 )
@@ -40,25 +44,29 @@ VENDI, WITHIN, APART = (f"{NAME}/{each}" for each in ("vendi", "within", "apart"
 PAIRS, PERSONAS = f"{DISTINCT}/word_pairs", f"{NAME}/personas"
 COHERENCE, FACTUAL = f"{NAME}/coherence", f"{NAME}/factual"
 _FEWEST = 3  # replies below which a set has no interval
+_EVEN = (
+    f" Of the beginnings of replies, at most {WORDS} words, which are as long for all systems and answer"
+    " the same prompts."
+)
 _SET = "one reply per prompt, mean over seeds; leaving out a prompt at a time (jackknife)"
 
 MEANINGS = {
     f"{DISTINCT}/*": Meaning(
         "Distinct words in a row",
         "Of all runs of one, two or three words in all replies together, how many are different. A low"
-        " share means that the same phrases come back whatever the question.",
+        f" share means that the same phrases come back whatever the question.{_EVEN}",
         1,
         True,
     ),
     SELF_BLEU: Meaning(
         "Self-BLEU",
         "How much of a reply's wording is found in the replies to other prompts: 0 for none of it, 1 for"
-        " all of it.",
+        f" all of it.{_EVEN}",
         -1,
     ),
     COMPRESSION: Meaning(
         "Compression ratio",
-        "How many times smaller all replies are when packed: what repeats itself packs well.",
+        f"How many times smaller all replies are when packed: what repeats itself packs well.{_EVEN}",
         -1,
     ),
     VENDI: Meaning(
@@ -96,13 +104,12 @@ def run(subject: Subject, setting: Setting) -> Finding:
     facts, said = _facts(setting), setting.ask(subject, ahead(setting))
     found = grouped(setting, said[: len(said) - len(facts)])
     measures = [*_meanings(found, _vectors(found, setting)), _factual(facts, said[-len(facts) :])]
-    missing: list[str] = []
-    for what, part in (("variety of wording", _wordings), ("coherence", _coherence)):
-        try:
-            measures += part(subject, setting, found)
-        except UnableError as error:
-            missing.append(f"{what}: {error.what}")
-    return Finding(suite=NAME, subject=subject.name, measures=tuple(measures), missing=tuple(missing))
+    missing: tuple[str, ...] = ()
+    try:
+        measures.append(_coherence(subject, setting, found))
+    except UnableError as error:
+        missing = (f"coherence: {error.what}",)
+    return Finding(suite=NAME, subject=subject.name, measures=tuple(measures), missing=missing)
 
 
 def ahead(setting: Setting) -> list[Asked]:
@@ -116,16 +123,26 @@ def _facts(setting: Setting) -> list[Choice]:
 
 
 def together(subjects: Sequence[Subject], setting: Setting) -> list[Finding]:
+    """The wording of replies at one length, and how far they are from those of others, by prompt."""
+    said = dict(_answered(subjects, setting))
+    return [*_wordings(said), *_distances(said, setting)]
+
+
+def _distances(said: Mapping[str, HeldOut], setting: Setting) -> list[Finding]:
     """How far each subject's replies are from those of every subject before it, prompt by prompt."""
-    heard = dict(_heard(subjects, setting))
-    ids = [row.id for row in rows_for(setting)]
+    heard = {name: _vectors(found, setting) for name, found in said.items()}
     how = "1 - cosine of MiniLM embeddings of replies of both to the same prompt"
     return [
         Finding(
             suite=NAME,
             subject=ours,
             measures=tuple(
-                _measure(f"{APART}/{theirs}", variety.between(heard[ours], heard[theirs]), ids, how)
+                _measure(
+                    f"{APART}/{theirs}",
+                    variety.between(heard[ours], heard[theirs]),
+                    said[ours].ids,
+                    how,
+                )
                 for theirs in [*heard][:place]
             ),
         )
@@ -169,11 +186,11 @@ def seeds_for(setting: Setting) -> int:
     return setting.amounts.held_out.seeds
 
 
-def _heard(subjects: Sequence[Subject], setting: Setting) -> Iterator[tuple[str, Vectors]]:
-    """The vectors of those that can answer."""
+def _answered(subjects: Sequence[Subject], setting: Setting) -> Iterator[tuple[str, HeldOut]]:
+    """What those said that can answer."""
     for subject in subjects:
         with suppress(UnableError):
-            yield subject.name, _vectors(held_out(subject, setting, seeds_for(setting)), setting)
+            yield subject.name, held_out(subject, setting, seeds_for(setting))
 
 
 def _vectors(found: HeldOut, setting: Setting) -> Vectors:
@@ -214,34 +231,68 @@ _STATISTICS: tuple[tuple[str, Callable[[Sequence[Words]], float], str], ...] = (
 )
 
 
-def _wordings(subject: Subject, _: Setting, found: HeldOut) -> list[Measure]:
-    """Set statistics of what is written."""
-    rows: list[Row] = [
-        tuple(variety.words(text) if text else None for text in replies)
-        for replies in zip(*_cut(subject, found), strict=True)
-    ]
-    kept = [(row, unit) for row, unit in zip(rows, found.ids, strict=True) if any(row)]
-    return [
-        _measure(
-            name,
-            variety.influences(_over_seeds(statistic), [row for row, _ in kept]),
-            [unit for _, unit in kept],
-            f"{how}; replies cut to {WORDS} words, {_SET}",
-        )
-        for name, statistic, how in _STATISTICS
-    ]
+def _wordings(said: Mapping[str, HeldOut]) -> list[Finding]:
+    """Set statistics of what is written, over the same prompts and at one length for all.
 
-
-def _cut(subject: Subject, found: HeldOut) -> list[list[str | None]]:
-    """The beginnings of all replies, (seeds, rows); None where a reply is too short.
-
-    Raises:
-        UnableError: Too few are long enough.
+    Who is too terse for any length is left out, so that the others can be compared.
     """
-    short = [[variety.cut(text, WORDS) for text in texts] for texts in found.said]
-    if min(sum(text is not None for text in texts) for texts in short) < _FEWEST:
-        raise UnableError(f"fewer than {_FEWEST} replies of {subject.name} have {WORDS} words")
-    return short
+    written = {
+        name: [[variety.words(text) for text in texts] for texts in found.said]
+        for name, found in said.items()
+    }
+    sizes = {name: np.array([[*map(len, row)] for row in rows]) for name, rows in written.items()}
+    terse = [name for name, own in sizes.items() if _common(own) < LEAST]
+    lost = [_unworded(name, f"too few replies of {name} have {LEAST} words") for name in terse]
+    able = [name for name in said if name not in terse]
+    if not able:
+        return lost
+    shortest = np.min([sizes[name] for name in able], axis=0)
+    length = min(WORDS, _common(shortest))
+    if length < LEAST:
+        why = f"the systems' replies have {LEAST} words at too few prompts alike"
+        return [*lost, *(_unworded(name, why) for name in able)]
+    fits = shortest >= length
+    return [*lost, *(_worded(name, written[name], said[name].ids, fits, length) for name in able)]
+
+
+def _common(sizes: NDArray[np.int64]) -> int:
+    """The most words that half of the replies with each seed have; `sizes` is (seeds, prompts)."""
+    enough = max(_FEWEST, sizes.shape[1] // 2)
+    return int(np.sort(sizes, axis=1)[:, -enough].min())
+
+
+def _unworded(name: str, why: str) -> Finding:
+    return Finding(suite=NAME, subject=name, missing=(f"variety of wording: {why}",))
+
+
+def _worded(
+    name: str,
+    written: Sequence[Sequence[Words]],
+    ids: Sequence[str],
+    fits: NDArray[np.bool],
+    length: int,
+) -> Finding:
+    """One subject's set statistics, of the replies that `fits`, (seeds, prompts), says."""
+    rows: list[Row] = [
+        tuple(text[:length] if fit else None for text, fit in zip(texts, column, strict=True))
+        for texts, column in zip(zip(*written, strict=True), fits.T, strict=True)
+    ]
+    kept = [(row, unit) for row, unit in zip(rows, ids, strict=True) if any(row)]
+    over = f"first {length} words of replies to the {len(kept)} prompts where all have as many"
+    return Finding(
+        suite=NAME,
+        subject=name,
+        measures=tuple(
+            _measure(
+                measure,
+                variety.influences(_over_seeds(statistic), [row for row, _ in kept]),
+                [unit for _, unit in kept],
+                f"{how}; {over}, {_SET}",
+            )
+            for measure, statistic, how in _STATISTICS
+        ),
+        detail={"words": length},
+    )
 
 
 def _over_seeds(statistic: Callable[[Sequence[Words]], float]) -> Callable[[Sequence[Row]], float]:
@@ -254,17 +305,19 @@ def _over_seeds(statistic: Callable[[Sequence[Words]], float]) -> Callable[[Sequ
     return mean
 
 
-def _coherence(subject: Subject, setting: Setting, found: HeldOut) -> list[Measure]:
+def _coherence(subject: Subject, setting: Setting, found: HeldOut) -> Measure:
     """What the prompt explains of each first reply, by the likelihoods of the bare base."""
     if not isinstance(subject, LocalSubject):
         raise UnableError(f"no base is at hand to read the replies of {subject.name} with")
-    texts = zip(found.rows, _cut(subject, found)[0], strict=True)
-    read = [(row, text) for row, text in texts if text]
+    texts = zip(found.rows, found.said[0], strict=True)
+    read = [(row, short) for row, text in texts if (short := variety.cut(text, WORDS))]
+    if len(read) < _FEWEST:
+        raise UnableError(f"fewer than {_FEWEST} replies of {subject.name} have {WORDS} words")
     asked = [Options(seen, (text,)) for row, text in read for seen in (conversation(row.prompt), ())]
     likely = [each.mean for (each,) in setting.logps(LocalSubject("base", subject.base), asked)]
     gains = np.subtract(likely[::2], likely[1::2])
     how = f"log p per token of the first {WORDS} words under the bare base, with the prompt less without"
-    return [_measure(COHERENCE, gains, [row.id for row, _ in read], how)]
+    return _measure(COHERENCE, gains, [row.id for row, _ in read], how)
 
 
 def _factual(facts: Sequence[Choice], said: Sequence[Said]) -> Measure:
@@ -281,7 +334,12 @@ def says(results: Results) -> list[str]:
     """Variety, coherence and facts beside the controls, and the distance from them."""
     told = (
         _told(results, VENDI, "Its replies to {n} prompts amount to {value} different meanings"),
-        _told(results, PAIRS, "Of all pairs of neighbouring words, {value} are different"),
+        _told(
+            results,
+            PAIRS,
+            f"Of all pairs of neighbouring words in the first {_length(results)} of replies to"
+            " {n} prompts, {value} are different",
+        ),
         _told(results, COHERENCE, "Its prompt makes a word piece of a reply {value} nats likelier"),
         _told(
             results,
@@ -291,6 +349,12 @@ def says(results: Results) -> list[str]:
         _distance(results),
     )
     return [*filter(None, told)]
+
+
+def _length(results: Results) -> int:
+    """To how many words all replies were cut."""
+    lengths = (f.detail["words"] for f in results.findings if f.suite == NAME and "words" in f.detail)
+    return next(lengths, WORDS)
 
 
 def _told(results: Results, name: str, words: str) -> str:
