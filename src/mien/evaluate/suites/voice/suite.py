@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from mien.data.corpus import VOICES, Parallel
 from mien.data.wording import REPEATED, distinct, echo, repetition
@@ -146,11 +147,14 @@ def run(subject: Subject, setting: Setting) -> Finding:
     rows = rows_for(setting)
     found = replies(subject, setting, rows, SEEDS[: setting.amounts.held_out.seeds])
     measures, missing = [*_measures(found, setting)], list[str]()
-    try:
-        measures.append(_perplexity(subject, setting, rows))
-        measures.append(_moved(subject, setting, found))
-    except UnableError as error:
-        missing.append(f"perplexity and distance: {error.what}")
+    for what, part in (
+        ("perplexity", partial(_perplexity, subject, setting, rows)),
+        ("distance from the base", partial(_moved, subject, setting, found)),
+    ):
+        try:
+            measures.append(part())
+        except UnableError as error:
+            missing.append(f"{what}: {error.what}")
     return Finding(
         suite=NAME,
         subject=subject.name,
@@ -309,7 +313,11 @@ def _perplexity(subject: Subject, setting: Setting, rows: Sequence[Parallel]) ->
 
 
 def _moved(subject: Subject, setting: Setting, found: Sequence[Reply]) -> Measure:
-    said = spread([reply for reply in found if reply.text], setting.amounts.voice.distances)
+    """The first replies to some prompts; an empty one is left out, and no other taken for it."""
+    firsts = [reply for reply in found if reply.seed == SEEDS[0]]
+    said = [reply for reply in spread(firsts, setting.amounts.voice.distances) if reply.text]
+    if not said:
+        raise UnableError(f"{subject.name} said nothing")
     asked = [Options(conversation(reply.prompt), (reply.text,)) for reply in said]
     return Measure(
         name=f"{NAME}/kl",
