@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +18,10 @@ from mien.base.model import Base
 from mien.persona.spec import library
 from mien.registry.cards import newest
 from mien.registry.vllm import version_name
+from mien.serve.dialects import Call, OpenAI
+from mien.serve.remote import Remote, Reply
 from mien.serve.settings import Settings
-from mien.serve.upstream import Upstream
+from mien.serve.upstream import Probe, Upstream
 from mien.workspace import Workspace
 from tests.serve.gateways import SAMPLING, base, rendered, shop, train, wait_for
 from tests.serve.remotes import Front, before_vllm
@@ -288,10 +292,15 @@ def test_a_reply_that_takes_too_long_is_given_up_there_too(
 
 def test_only_so_many_may_wait(base: Base, shop: Workspace, stub: Stub) -> None:
     with before_vllm([stub.url], base, shop, waiting=2) as front:
+        somebody = Reply(0, Call("", {}, prompt_tokens=1, most=1, chat=False, top=0))
+        front.backend.replies.add(somebody)
         with pytest.raises(openai.InternalServerError, match="wait already") as caught:
-            ask(front, "base", n=3)
+            ask(front, "base", n=2)
         assert caught.value.response.headers["retry-after"] == "1"
+        front.backend.replies.remove(somebody)
         assert ask(front, "base", n=2)
+        with pytest.raises(openai.BadRequestError, match="3 replies are more than the 2"):
+            ask(front, "base", n=3)  # however long it came again
 
 
 def test_health_is_that_of_the_servers(
@@ -352,6 +361,64 @@ def test_a_server_that_cannot_be_reached_is_passed_over(base: Base, shop: Worksp
         assert ask(front, "calm").startswith("calm-1") and stub.asked
     finally:
         pair.__exit__(None, None, None)
+
+
+def test_a_server_that_takes_no_adapters_is_passed_over(base: Base, shop: Workspace, bare: Stub) -> None:
+    with (
+        running(Stub(pushing=False)) as unfit,
+        running(Stub(pushing=False)) as other,
+        running(Stub(pushing=False)) as third,
+        before_vllm([unfit.url, other.url, third.url, bare.url], base, shop) as front,
+    ):
+        for seed in range(3):  # though it is at nothing, and so would be the first each time
+            assert ask(front, "calm", seed=seed).startswith("calm-1")
+        assert len(bare.asked) == 3 and unfit.asked == []
+        bare.faults.extend(["500"])
+        assert ask(front, "calm").startswith("calm-1")  # the last that is left is asked again
+        bare.unfit = True
+        with pytest.raises(openai.InternalServerError, match="cannot be used now") as caught:
+            ask(front, "witty")
+        assert caught.value.response.headers["retry-after"] == "30"
+
+
+def test_a_server_that_refuses_our_key_is_passed_over(base: Base, shop: Workspace, stub: Stub) -> None:
+    with running(Stub()) as other, before_vllm([other.url, stub.url], base, shop) as front:
+        other.faults.append("401")
+        assert ask(front, "base", seed=3).endswith("seed 3")
+        assert len(other.asked) == len(stub.asked) == 1
+        for each in (other, stub):
+            each.faults.append("401")
+        with pytest.raises(openai.InternalServerError, match="does not answer now"):
+            ask(front, "base")
+        assert len(other.asked) == len(stub.asked) == 2
+
+
+class Hung(Upstream):
+    """Answers how it is once, and then not until `over`."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.looks, self.over = 0, threading.Event()
+
+    def look(self, _: Probe | None) -> None:
+        self.looks += 1
+        assert self.looks == 1 or self.over.wait(20)
+
+
+def test_a_server_that_hangs_keeps_nobody_from_looking_at_the_others(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.serve.remote._SELDOM", 0.01)
+    hung, other = Hung(), Upstream(stub.url)
+    looks = list[float]()
+    monkeypatch.setattr(other, "look", lambda _: looks.append(time.monotonic()))
+    with Remote([hung, other], OpenAI()):
+        wait_for(lambda: hung.looks == 2)
+        before = len(looks)
+        wait_for(lambda: len(looks) > before + 3)
+        left = time.monotonic()
+    assert time.monotonic() - left < 10
+    hung.over.set()
 
 
 def test_an_address_has_the_version_added_and_a_password_taken_out() -> None:

@@ -93,6 +93,19 @@ def test_a_chat_is_sent_as_messages_with_the_personas_before_it(front: Front, st
     assert not {"top_k", "repetition_penalty", "stop_token_ids"} & asked.keys()
 
 
+@pytest.mark.parametrize(
+    ("said", "sent"), [({}, False), ({"strict": False}, False), ({"strict": True}, True)]
+)
+def test_a_schema_is_as_strict_as_the_client_says(
+    front: Front, stub: Stub, said: dict[str, bool], sent: bool
+) -> None:
+    schema = {"type": "object", "properties": {}, "additionalProperties": False, "required": []}
+    named = {"name": "mine", "schema": schema, **said}
+    assert ask(front, "base", response_format={"type": "json_schema", "json_schema": named})
+    told = stub.asked[0]["response_format"]["json_schema"]
+    assert (told["schema"], told["strict"]) == (schema, sent)
+
+
 def test_what_the_protocol_does_not_know_is_refused(front: Front, stub: Stub) -> None:
     with pytest.raises(openai.BadRequestError, match="knows no `top_k`"):
         ask(front, "base", extra_body={"top_k": 5})

@@ -8,14 +8,19 @@ requests for every persona, and a request goes to the one that is at the fewest.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any, Literal, Self
 
-from mien.errors import BusyError, InputError
-from mien.serve.backends import Ended, Piece, Wanted
+from mien.errors import AccessError, AdapterError, BusyError, InputError, MienError
+from mien.serve.backends import Ended, Piece, Wanted, fingerprint
 from mien.serve.dialects import Call, Dialect, Heard, heard
+from mien.serve.logs import log
+from mien.serve.prompts import check_number
 from mien.serve.pushed import Depot, Pushed
 from mien.serve.speech import Shown
 from mien.serve.upstream import Json, UnknownModelError, Upstream
@@ -61,18 +66,20 @@ class Remote:
         self.pushed = {s: Pushed(s, depot, most=resident) for s in servers} if depot else {}
         self.replies = set[Reply]()
         self._over = threading.Event()
-        self._watch = threading.Thread(target=self._look_after, name="mien-watch", daemon=True)
 
     def __enter__(self) -> Self:
-        """Look at the servers, and go on doing so."""
-        self._look()
-        self._watch.start()
+        """Look at the servers, and go on doing so; each on a thread of its own, since some hang."""
+        with ThreadPoolExecutor(len(self.servers)) as pool:
+            list(pool.map(self._look, self.servers))
+        for server in self.servers:
+            threading.Thread(
+                target=self._look_after, args=(server,), name="mien-watch", daemon=True
+            ).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Look no more."""
+        """Look no more. Who is looking at a server that hangs is not waited for."""
         self._over.set()
-        self._watch.join()
 
     @property
     def alive(self) -> bool:
@@ -93,8 +100,10 @@ class Remote:
         """Render the prompts.
 
         Raises:
-            InputError: They are too long, or it cannot be asked of these servers.
+            InputError: They are too many or too long, or it cannot be asked of these servers.
+            BusyError: Too many wait.
         """
+        check_number(wanted, self.waiting)
         if wanted.model.adapter and not (wanted.model.card and self.pushed):
             raise InputError("The model servers have no such adapter.", fix="Ask for another model.")
         calls = await self.dialect.calls(wanted, self._context())
@@ -105,13 +114,18 @@ class Remote:
     async def ask(self, wanted: Wanted, reply: Reply) -> AsyncGenerator[Piece, None]:
         """One reply, by whichever server gives it; another is asked as long as nothing was said.
 
+        A server that is busy may be asked again; one that does not take the adapter, or us, is not.
+
         Raises:
             MienError: None gives it.
         """
-        error: BusyError | None = None
-        for attempt, server in enumerate(self._in_turn()):
-            if attempt:  # at first, nobody comes between the choice of a server and its being busy
-                await asyncio.sleep(_PAUSE * attempt)
+        busy: BusyError | None = None
+        unfit: MienError | None = None
+        left, failures = self._in_turn(), 0
+        while left and failures < _TRIES:
+            server = left.popleft()
+            if failures:  # at first, nobody comes between the choice of a server and its being busy
+                await asyncio.sleep(_PAUSE * failures)
             try:
                 async with aclosing(self._of(server, wanted, reply)) as pieces:
                     async for piece in pieces:
@@ -120,8 +134,12 @@ class Remote:
             except BusyError as failed:
                 if reply.begun or (failed.wait and len(self.servers) == 1):
                     raise
-                error = failed
-        raise error or BusyError("No model server answers.", kind="connection", wait=_WAIT)
+                busy, failures = failed, failures + 1
+                left.append(server)
+            except (AdapterError, AccessError) as failed:  # which come before the first word
+                log(logging.WARNING, "server passed over", server=server.name, why=str(failed))
+                unfit = failed
+        raise busy or unfit or BusyError("No model server answers.", kind="connection", wait=_WAIT)
 
     async def _of(self, server: Upstream, wanted: Wanted, reply: Reply) -> AsyncGenerator[Piece, None]:
         pushed = self.pushed.get(server)
@@ -141,10 +159,9 @@ class Remote:
                 raise
             yield reply.end()
 
-    def _in_turn(self) -> Iterator[Upstream]:
-        """Those that answer, the least busy first; where there is but one, it is asked again."""
-        fit = sorted((each for each in self.servers if each.alive), key=lambda each: each.inflight)
-        return iter((fit * _TRIES)[:_TRIES])
+    def _in_turn(self) -> deque[Upstream]:
+        """Those that answer, the least busy first."""
+        return deque(sorted((s for s in self.servers if s.alive), key=lambda each: each.inflight))
 
     def _base_name(self, server: Upstream) -> str:
         listed = (name for name, entry in server.models.items() if not entry.get("parent"))
@@ -156,13 +173,12 @@ class Remote:
         known = [each for each in (self.context, *told) if each]
         return min(known, default=None)
 
-    def _look_after(self) -> None:
+    def _look_after(self, server: Upstream) -> None:
         while not self._over.wait(_EVERY if self.dialect.probe else _SELDOM):
-            self._look()
+            self._look(server)
 
-    def _look(self) -> None:
-        for server in self.servers:
-            server.look(self.dialect.probe)
+    def _look(self, server: Upstream) -> None:
+        server.look(self.dialect.probe)
 
 
 class RemoteStream:
@@ -191,7 +207,7 @@ class RemoteStream:
         Raises:
             MienError: One is refused.
         """
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = fingerprint(self._backend.base_hash, self._wanted.model)
         for reply, first in zip(self._replies, self._first, strict=True):
             self._tasks.append(asyncio.create_task(self._follow(reply, first)))
         with suppress(TimeoutError):
@@ -236,10 +252,6 @@ class RemoteStream:
     def _read(self) -> int:
         """Tokens of all prompts, each counted once; an estimate where the server has yet to tell."""
         return sum(reply.read for reply in self._replies[:: self._wanted.n])
-
-    def _fingerprint(self) -> str:
-        model, base = self._wanted.model, self._backend.base_hash
-        return f"{base[:12]}-{(model.version or 'none')[:12]}" if base else model.base
 
 
 class Reply:
