@@ -171,8 +171,10 @@ def test_a_paired_difference_of_shares_covers_as_it_says() -> None:
 
 
 def test_several_replies_to_a_prompt_count_with_their_mean() -> None:
-    twice = share_difference_by_prompt([1, 1, 0, 0], list("aabb"), [1, 1, 1, 1], list("aabb"))
-    assert twice == shares(0, 1, 1)
+    # Gaps of 0 and -1 of two replies each, so that the two pairs that are added are worth one prompt:
+    # -1/3 -+ 1.96 sqrt((1 + 1) / 3 - 1/9) / sqrt(3).
+    found = share_difference_by_prompt([1, 1, 0, 0], list("aabb"), [1, 1, 1, 1], list("aabb"))
+    assert found == pytest.approx((-0.5, -1, 0.5101, 2), abs=1e-4)
 
 
 @pytest.mark.parametrize(("values", "prompts"), [([], []), ([1.0], []), ([1.0, 2.0], ["a"])])

@@ -166,9 +166,9 @@ def share_difference_by_prompt(
 ) -> Interval:
     """Share of `ours` minus share of `theirs`, paired by prompt, with an adjusted Wald interval.
 
-    Bonett & Price (2012) add one prompt that only we get right and one that only they do, so that sides
-    which agree on every prompt do not pass for surely equal. A prompt with several replies counts with
-    the mean of each side.
+    Bonett & Price (2012) add one pair that only we get right and one that only they do, so that sides
+    which agree on every prompt do not pass for surely equal. A prompt with several replies is the mean
+    of its pairs, and so a pair that is added weighs as little as one of them.
 
     Args:
         ours: 0 or 1 each.
@@ -181,10 +181,12 @@ def share_difference_by_prompt(
     """
     a, b = _paired(ours, our_prompts, theirs, their_prompts)
     value = float(a[0].sum() / a[1].sum() - b[0].sum() / b[1].sum())
-    gaps = np.append(a[0] / a[1] - b[0] / b[1], [1.0, -1.0])
-    half = _Z95 * float(np.std(gaps)) / len(gaps) ** 0.5
-    low, high = float(gaps.mean()) - half, float(gaps.mean()) + half
-    return Interval(value, max(-1.0, min(value, low)), min(1.0, max(value, high)), len(a[0]))
+    gaps, added = a[0] / a[1] - b[0] / b[1], 4 * len(a[0]) / (len(ours) + len(theirs))
+    n = len(gaps) + added
+    middle = float(gaps.sum()) / n
+    half = _Z95 * ((float(np.square(gaps).sum()) + added) / n - middle**2) ** 0.5 / n**0.5
+    low, high = min(value, middle - half), max(value, middle + half)
+    return Interval(value, max(-1.0, low), min(1.0, high), len(gaps))
 
 
 def _paired(

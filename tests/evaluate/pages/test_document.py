@@ -53,7 +53,7 @@ def test_a_measure_has_a_row_per_voice_and_a_column_per_subject() -> None:
     assert table[0] == ["voice", *builders.SUBJECTS, "over prompt", "over null, in SD"]
     assert [row[0] for row in table[2:]] == ["witty", "warm"]
     assert table[2][5] == "85 % [62 to 95]"
-    assert table[2][6] == "+55 points [20 to 80]"
+    assert table[2][6] == "+55 points [23 to 82]"
 
 
 def test_at_a_glance_clear_gains_and_losses_are_marked() -> None:

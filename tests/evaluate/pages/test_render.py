@@ -94,8 +94,8 @@ def test_the_summary_has_a_line_per_suite() -> None:
 def test_changes_are_shown_with_the_effect_over_the_null_adapter() -> None:
     found = Page(html()).text
     assert "dpo minus base" in found and "over null, in SD" in found
-    assert "+80 points 50 to 95, n = 20 better" in found
-    assert "2.44 1.46 to 2.97" in found
+    assert "+80 points 56 to 97, n = 20 better" in found
+    assert "2.44 1.62 to 3.02" in found
 
 
 def test_without_a_null_adapter_there_is_no_column_of_effects() -> None:

@@ -42,8 +42,8 @@ def test_the_verdict_gives_the_interval_the_gains_and_the_effect() -> None:
     text = said(builders.evaluation())
     assert "In 85 % of the replies of the dpo adapter, the classifier hears the witty voice" in text
     assert "guessing would give 17 %" in text
-    assert "80 points more than the untouched base model gives (50 to 95)" in text
-    assert "75 points more than the null adapter gives (45 to 91)" in text
+    assert "80 points more than the untouched base model gives (56 to 97)" in text
+    assert "75 points more than the null adapter gives (50 to 93)" in text
     assert "Over the null adapter it is 2.44 standard deviations" in text
 
 

@@ -118,7 +118,7 @@ def test_differences_of_shares_are_points() -> None:
     results = builders.results()
     found = results.difference("voice/rate", "dpo", "base")
     assert found is not None
-    assert words.gap(results, Meaning("x", share=True), found) == ("+80 points", "50 to 95")
+    assert words.gap(results, Meaning("x", share=True), found) == ("+80 points", "56 to 97")
 
 
 @pytest.mark.parametrize(("parts", "text"), [([], ""), (["a"], "a"), (["a", "b", "c"], "a, b and c")])
