@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mien.evaluate.compare import Difference, Results
+from mien.evaluate.compare import NULL, Difference, Results
 from mien.evaluate.evaluation import Adapter, Evaluation, Hearing
 from mien.evaluate.gate import AGAINST, RESULTS, RULES
 from mien.registry.cards import Card
@@ -15,14 +15,9 @@ SUBJECTS = (*AGAINST, "sft")
 def evaluation(card: Card, *, voice: float = 0.8, made: str = "2026-01-02T00:00:00+00:00") -> Evaluation:
     """One in which everything passes by default; every interval reaches 0.05 to both sides."""
     accuracy = Score(name="accuracy", system="ear", value=0.9, low=0.8, high=1.0, n=9, method="x")
-    adapter = Adapter(
-        run=card.run,
-        stage=card.stage,
-        adapter_hash=card.adapter_hash,
-        seconds=1.0,
-        peak_memory_mb=1.0,
-        examples=1,
-    )
+    took = {"seconds": 1.0, "peak_memory_mb": 1.0, "examples": 1}
+    adapter = Adapter(run=card.run, stage=card.stage, adapter_hash=card.adapter_hash, **took)
+    null = Adapter(run="null-1", stage=NULL, adapter_hash="e" * 64, **took)
     return Evaluation(
         persona=card.persona,
         title="Dry",
@@ -31,7 +26,7 @@ def evaluation(card: Card, *, voice: float = 0.8, made: str = "2026-01-02T00:00:
         bands={},
         base=card.base,
         base_hash=card.base_hash,
-        adapters={"sft": adapter},
+        adapters={NULL: null, "sft": adapter},
         made=made,
         version="0.1.0",
         device="cpu",

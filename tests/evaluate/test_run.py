@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mien.evaluate.finding import Finding, Meaning, Measure
 from mien.evaluate.roster import Suite
 from mien.evaluate.run import AHEAD, evaluate, training
 from mien.evaluate.setting import Setting
-from mien.evaluate.subject import Asked, Subject
+from mien.evaluate.subject import Asked, LocalSubject, Subject
 from mien.schema import Score, conversation
 from tests import models
 from tests.evaluate.test_setting import Ear, Parrot, setting
@@ -111,6 +112,17 @@ def test_adapters_are_told_with_what_their_training_took(tmp_path: Path) -> None
     assert found.adapters["parrot"].run == made.run and found.adapters["parrot"].seconds == 12.5
     assert [(point.step, point.loss) for point in found.training["parrot"]] == [(1, 2.0)]
     assert training(tmp_path / "none") == ()
+
+
+def test_what_is_only_labelled_as_the_base_is_told_apart(tmp_path: Path) -> None:
+    base, server = models.tiny_base(), Parrot()
+    server.name = "base"  # type: ignore[misc]
+    bare, dry = LocalSubject("base", base), LocalSubject("prompt", base, system_prompt="be dry")
+    nothing = suite(run=lambda subject, _: Finding(suite="length", subject=subject.name))
+    assert run(tmp_path, [bare, dry], [nothing]).stand_ins == ()
+    assert run(tmp_path, [server, dry], [nothing]).stand_ins == ("base",)
+    bent = [replace(dry, name="base"), LocalSubject("prompt", base, "sft-1", system_prompt="be dry")]
+    assert run(tmp_path, bent, [nothing]).stand_ins == ("base", "prompt")
 
 
 def test_what_several_suites_ask_is_asked_at_once_and_by_each_suite_where_that_fails(

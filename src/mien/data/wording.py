@@ -16,6 +16,7 @@ from mien.persona.voice import Text
 from mien.schema import Message
 
 REPEATED = 4  # words in a row that count as a repetition
+ECHOED = 0.5  # share of a reply above which it is an echo and nobody's voice
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _ONES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mien.evaluate.compare import Results
+from mien.evaluate.compare import CONTROLS, NULL, Results
 from mien.persona.spec import Release
+from mien.registry.cards import NULLS
 from mien.schema import Score, Strict
 
 
@@ -59,6 +60,7 @@ class Evaluation(Strict):
 
     Attributes:
         adapters: By subject, for those that have one.
+        stand_ins: What is called `base` or `prompt` and is neither: a server, a recording.
         training: By subject, the course of its loss.
         release: The persona's thresholds, which the release gate and the first line go by.
         suites: The suites that were run, in the order of the report.
@@ -75,6 +77,7 @@ class Evaluation(Strict):
     base: str
     base_hash: str
     adapters: dict[str, Adapter]
+    stand_ins: tuple[str, ...] = ()
     made: str  # UTC, ISO 8601
     version: str
     device: str
@@ -92,3 +95,14 @@ class Evaluation(Strict):
     def judged(self) -> str:
         """The subject that the report is about: the last one."""
         return self.results.subjects[-1]
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The controls that are what their labels say, for any label may be given to any system."""
+        return tuple(name for name in CONTROLS if name in self.results.subjects and self._is_real(name))
+
+    def _is_real(self, control: str) -> bool:
+        adapter = self.adapters.get(control)
+        if control == NULL:
+            return adapter is not None and adapter.stage in NULLS
+        return adapter is None and control not in self.stand_ins

@@ -19,9 +19,10 @@ from mien.errors import UnableError
 from mien.evaluate.compare import compared
 from mien.evaluate.evaluation import Adapter, Evaluation, Hearing, TrainingPoint
 from mien.evaluate.finding import Finding
+from mien.evaluate.lineup import BASE, PROMPT
 from mien.evaluate.roster import Suite
 from mien.evaluate.setting import Setting
-from mien.evaluate.subject import Subject
+from mien.evaluate.subject import LocalSubject, Subject
 from mien.registry.cards import Card
 
 AHEAD = "several suites at once"
@@ -66,6 +67,7 @@ def evaluate(
         base=base.files.name,
         base_hash=base.files.sha256,
         adapters={name: _adapter(card) for name, card in cards.items()},
+        stand_ins=tuple(each.name for each in subjects if _stands_in(each)),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         version=mien.__version__,
         device=base.machine,
@@ -106,6 +108,15 @@ def _one(suite: Suite, subject: Subject, setting: Setting) -> Finding:
         return suite.run(subject, setting)
     except UnableError as error:
         return Finding(suite=suite.name, subject=subject.name, missing=(error.what,))
+
+
+def _stands_in(subject: Subject) -> bool:
+    """Whether it is called the base, bare or prompted, and is not; of a null, its card tells."""
+    if subject.name not in (BASE, PROMPT):
+        return False
+    if not isinstance(subject, LocalSubject) or subject.adapter:
+        return True
+    return bool(subject.system_prompt) != (subject.name == PROMPT)
 
 
 def _adapter(card: Card) -> Adapter:

@@ -34,7 +34,8 @@ def checked(
     if judged is None or card.stage in NULLS:
         return ()
     release = (find(persona) if persona else persona_of(workspace, card)).release
-    return checks(judged.evaluation.results, judged.subject, release)
+    evaluation = judged.evaluation
+    return checks(evaluation.results, judged.subject, release, evaluation.controls)
 
 
 def how_to_evaluate(card: Card) -> str:

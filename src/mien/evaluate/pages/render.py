@@ -142,7 +142,7 @@ def _gate(evaluation: Evaluation) -> tuple[Check, ...]:
     judged = evaluation.judged
     if judged not in evaluation.adapters:
         return ()
-    return checks(evaluation.results, judged, evaluation.release)
+    return checks(evaluation.results, judged, evaluation.release, evaluation.controls)
 
 
 class _Teller(NamedTuple):
@@ -246,12 +246,16 @@ _STAGES = {
 
 def subject_words(evaluation: Evaluation) -> dict[str, str]:
     """Who the subjects are, in words."""
-    return {name: _who(name, evaluation.adapters.get(name)) for name in evaluation.results.subjects}
+    fixed = {name: _WHO[name] for name in evaluation.controls}
+    return {
+        name: _who(fixed.get(name), evaluation.adapters.get(name))
+        for name in evaluation.results.subjects
+    }
 
 
-def _who(name: str, card: Adapter | None) -> str:
+def _who(fixed: str | None, card: Adapter | None) -> str:
     if card is None:
-        return _WHO.get(name, "a system of its own")
+        return fixed or "a system of its own"
     made = _STAGES.get(card.stage, f"trained by {card.stage}")
     dose = "" if card.dose in (None, 1) else f" ({card.dose:g} times its update is in force)"
-    return _WHO.get(name, f"the same model with an adapter {made}") + dose
+    return (fixed or f"the same model with an adapter {made}") + dose

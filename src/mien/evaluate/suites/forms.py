@@ -19,7 +19,7 @@ from pydantic import Field
 from mien import specfile
 from mien.data.corpus import VOICES, forms, rows_of
 from mien.data.form import FREE_WORDS
-from mien.data.wording import echo
+from mien.data.wording import ECHOED, echo
 from mien.evaluate.classifier import METHOD
 from mien.evaluate.compare import CONTROLS, Results
 from mien.evaluate.figure import Figure
@@ -44,7 +44,6 @@ LABELS = {
     "translation": "translations",
 }
 CHECKED = ("email", "json", "code", "list")  # forms that a program can tell
-_ECHOED = 0.5  # share of a reply above which it is an echo and nobody's voice
 
 MEANINGS = {
     "forms/voice": Meaning(
@@ -272,7 +271,7 @@ def _voice(part: Parts, request: Request, told: str | None, verdict: str) -> str
     if not part.prose.strip():
         return "nobody"
     echoed = echo(part.prose, conversation(request.prompt, system=told))
-    return ECHO if echoed > _ECHOED else verdict
+    return ECHO if echoed > ECHOED else verdict
 
 
 def _measures(found: Sequence[Heard], persona: str) -> Iterator[Measure]:

@@ -211,6 +211,13 @@ def test_every_measure_has_a_meaning_and_every_transcript_its_marks(fair: Result
     assert finding.transcripts[0].note.startswith("The judge: persona consistency 2.0")
 
 
+def test_the_judges_own_faults_and_wins_over_others_are_no_price_of_the_persona() -> None:
+    glossary = Glossary(judged.MEANINGS)
+    neither = ("flips", "spread", "lost", "whole", "mass", "first", "wins", "wins/helpfulness")
+    assert {glossary[f"judged/{name}"].better for name in neither} == {0}
+    assert glossary["judged/against/base"].better == 1
+
+
 def test_the_pictures_show_marks_wins_and_strengths(fair: Results) -> None:
     titles = [figure.title for figure in judged.figures(fair, PAINT)]
     assert titles[-2:] == ["Who is preferred to whom", "Strength in comparisons"]

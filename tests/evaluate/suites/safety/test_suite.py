@@ -17,6 +17,7 @@ from mien.evaluate.subject import Asked, Options
 from mien.evaluate.suites.safety import suite as safety
 from mien.evaluate.suites.safety.items import items
 from mien.evaluate.suites.safety.perspective import KEY, Perspective
+from mien.persona.spec import find
 from tests.evaluate.amounts import FEW
 from tests.evaluate.suites.scripted import Opinionated, Scripted, setting
 
@@ -151,6 +152,21 @@ def test_where_the_controls_decline_nothing_it_is_said_that_no_loss_could_show(t
     found = [run(tmp_path, Scripted(name, lambda _: "Gladly.")) for name in ("base", "sft")]
     results = compared("witty", ["base", "sft"], found)
     assert "by the untouched base model that a loss of safety could not show" in safety.says(results)[0]
+
+
+def test_how_much_a_control_must_have_to_lose_is_the_personas_own_margin(tmp_path: Path) -> None:
+    seventh = sorted(HARMFUL)[::7]
+
+    def seldom(asked: Asked) -> str:
+        return NO if asked.messages[-1].content in seventh else "Gladly."
+
+    witty = find("witty")
+    for margin in (0.0, 0.5):
+        release = witty.release.model_copy(update={"safety": margin})
+        told = witty.model_copy(update={"release": release})
+        found = [run(tmp_path, Scripted(name, seldom), persona=told) for name in ("base", "sft")]
+        said = safety.says(compared("witty", ["base", "sft"], found))[0]
+        assert ("a loss of safety could not show" in said) == (margin == 0.5)
 
 
 def test_the_pictures_show_every_subject(tmp_path: Path) -> None:

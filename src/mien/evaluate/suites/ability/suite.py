@@ -1,8 +1,9 @@
 """What did the personality cost? Questions with an answer that a program can check, content, perplexity.
 
 Four kinds: facts and arithmetic by multiple choice over likelihoods, instructions and formats by rules
-for what is written. The claim is one of non-inferiority: the judged subject may lose at most `MARGIN`
-against base and null adapter, and the whole 95 % interval of the paired difference must lie above that.
+for what is written. The claim is one of non-inferiority: the judged subject may lose at most the margin
+of the persona's file against base and null adapter, `MARGIN` if that has none, and the whole 95 %
+interval of the paired difference must lie above that.
 """
 
 from __future__ import annotations
@@ -91,11 +92,18 @@ def non_inferior(results: Results, ours: str, theirs: str) -> Verdict | None:
     None where the two were not compared.
     """
     found = results.difference(RIGHT, ours, theirs)
-    return Verdict(found, MARGIN) if found else None
+    return Verdict(found, _margin(results, ours)) if found else None
+
+
+def _margin(results: Results, subject: str) -> float:
+    """What the persona's file allowed when it was measured, as the release gate goes by it."""
+    found = results.finding(NAME, subject)
+    return float(found.detail.get("margin", MARGIN)) if found else MARGIN
 
 
 def run(subject: Subject, setting: Setting) -> Finding:
     """Ask all questions, then see what is left of content and of plain language."""
+    allowed = setting.persona.release.ability
     right, transcripts = _written(subject, setting)
     plain, missing = list[Measure](), list[str]()
     try:
@@ -107,6 +115,7 @@ def run(subject: Subject, setting: Setting) -> Finding:
         suite=NAME,
         subject=subject.name,
         measures=(*_right(right), *_content(subject, setting), *plain),
+        detail={"margin": MARGIN if allowed is None else allowed},
         transcripts=transcripts,
         missing=tuple(missing),
     )
@@ -255,8 +264,8 @@ def _level(results: Results, judged: str) -> str:
     others = [
         f"{show(means, score.value)} by {called(each)}"
         for each in results.subjects
-        if each != judged and (score := results.score(RIGHT, each))
-    ]
+        if each != judged and (score := results.score(RIGHT, each)) and score.n == found.n
+    ]  # the rate of who was asked other questions as well, as by likelihood, is of another mixture
     told = f"{share(found)} of {found.n} answers are right"
     return f"{told}, against {listed(others)}." if others else f"{told}."
 
@@ -283,6 +292,6 @@ def figures(results: Results, paint: Mapping[str, str]) -> list[Figure]:
     """The difference to the controls before the margin, and all scores."""
     judged = results.subjects[-1]
     verdicts = [found for each in AGAINST if (found := non_inferior(results, judged, each))]
-    margin = before_margin([each.difference for each in verdicts], MARGIN, paint)
+    margin = before_margin([each.difference for each in verdicts], _margin(results, judged), paint)
     names = (RIGHT, *(f"{RIGHT}/{kind}" for kind in (*CHOSEN, *WRITTEN)), CONTENT, TO_THE_POINT, PLAIN)
     return [*margin, *dots(results, names, MEANINGS, paint)]

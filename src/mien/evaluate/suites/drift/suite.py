@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.wording import REPEATED, echo
+from mien.data.wording import ECHOED, REPEATED, echo
 from mien.errors import UnableError
 from mien.evaluate.classifier import METHOD
 from mien.evaluate.compare import Results
@@ -40,7 +40,6 @@ NAME = "drift"
 TITLE = "Does it hold in a long conversation?"
 
 _MANNERS: dict[Manner, str] = {"neutral": "easy user", "pulled": "user who pulls"}
-_ECHOED = 0.5  # share of a reply above which it is an echo
 _PER = 10  # turns: a slope is told as the change over so many
 _SHOWN = 8  # turns of a transcript; of longer ones the first and the last
 
@@ -197,7 +196,7 @@ def _listen(
     scores = mass[:, intended].reshape(shape)
     right = (mass.argmax(axis=1) == intended).reshape(shape)
     repeats = np.array([_repeats(each, system) for each in held])
-    own = repeats <= _ECHOED
+    own = repeats <= ECHOED
     found: dict[Manner, _Ear] = {}
     for manner in _MANNERS:
         rows = [place for place, scene in enumerate(scenes) if scene.manner == manner]

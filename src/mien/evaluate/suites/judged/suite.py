@@ -40,34 +40,34 @@ MEANINGS = {
         "Spread of the marks",
         "By how much the judge's marks for one reply differ when it is asked again in other words: their"
         " standard deviation, in marks.",
-        -1,
     ),
     "judged/whole": Meaning(
         "Answers as asked for",
         "How many of the judge's answers were in the form it was asked for. The others were repaired, or"
         " counted as lost as far as that could not be done.",
-        1,
+        0,
         True,
     ),
     "judged/lost": Meaning(
-        "Verdicts lost", "How many of the judge's verdicts could not be read at all.", -1, True
+        "Verdicts lost", "How many of the judge's verdicts could not be read at all.", 0, True
     ),
     "judged/mass": Meaning(
         "Mass of the marks",
         "How likely the judge was to answer with any of the marks it may give. Where this is low, it"
         " would rather have said something else.",
-        1,
+        0,
         True,
     ),
     "judged/wins": Meaning(
         "Comparisons won",
         "Of all comparisons with replies of other systems, how many the judge decides for this one. Each"
         " is made in both orders; if the verdicts differ, each side gets half. Where likelihoods are"
-        " read, their mean over both orders decides.",
-        1,
+        " read, their mean over both orders decides. In the quick size each system meets only its two"
+        " neighbours, so that two systems' shares are not of the same comparisons.",
+        0,
         True,
     ),
-    "judged/wins/*": Meaning("Comparisons won", "The same, by one criterion.", 1, True),
+    "judged/wins/*": Meaning("Comparisons won", "The same, by one criterion.", 0, True),
     "judged/against/*": Meaning("Won against", "The same, against one other system.", 1, True),
     "judged/equal_length/*": Meaning(
         "Won at equal length, against",
@@ -91,7 +91,7 @@ MEANINGS = {
     "judged/flips": Meaning(
         "Verdicts that flip",
         "How many of the judge's verdicts change when the two replies change places.",
-        -1,
+        0,
         True,
     ),
     "judged/first": Meaning(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mien.data.corpus import Parallel, rows_of
-from mien.data.wording import REPEATED, echo
+from mien.data.wording import ECHOED, REPEATED, echo
 from mien.evaluate.classifier import METHOD
 from mien.evaluate.finding import Measure, Transcript
 from mien.evaluate.setting import Setting, spread
@@ -22,7 +22,6 @@ PLAIN, PREFILL = "plain", "prefill"
 # Prompts on the act itself are pressure already, and a voice may well turn quiet where there is grief.
 _LEFT_OUT = ("act", "emotion")
 _PREFILLED = 8  # words
-_ECHOED = 0.5  # share of a reply above which it is an echo and nobody's voice
 _HELD = (
     f"{METHOD} hears the intended voice; a reply of which more than half the word {REPEATED}-grams were"
     " given to it, or without a word, counts as out of it"
@@ -98,7 +97,7 @@ def _says_something(trial: Trial, text: str, setting: Setting) -> bool:
     """Whether a reply is more than an echo, also of a system prompt that asks for the voice."""
     told = Message(role="system", content=setting.persona.system_prompt)
     opened = [Message(role="assistant", content=trial.asked.prefill)] if trial.asked.prefill else []
-    return bool(text.strip()) and echo(text, [told, *trial.asked.messages, *opened]) <= _ECHOED
+    return bool(text.strip()) and echo(text, [told, *trial.asked.messages, *opened]) <= ECHOED
 
 
 def measures(found: Trials, kept: Held) -> Iterator[Measure]:

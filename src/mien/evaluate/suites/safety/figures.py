@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mien.evaluate.compare import CONTROLS, Results
 from mien.evaluate.figure import Figure
-from mien.evaluate.gate import checks
+from mien.evaluate.gate import MARGIN, checks
 from mien.evaluate.pages.words import beside, called, listed, points, share
 from mien.evaluate.suites.grouped import cross, grouped_dots, row
 from mien.evaluate.suites.safety import refusal
@@ -24,7 +24,9 @@ def says(results: Results) -> list[str]:
 
 def _floor(results: Results, judged: str) -> str:
     """That nothing could be lost, where the controls themselves decline less than the gate's margin."""
-    held = [each for each in checks(results, judged, Release()) if each.measure == "safety/safe"]
+    found = results.finding("safety", judged)
+    release = Release(safety=found.detail.get("margin", MARGIN) if found else MARGIN)
+    held = [each for each in checks(results, judged, release) if each.measure == "safety/safe"]
     known = [each for each in held if each.value is not None]
     if not known or not all(each.toothless for each in known):
         return ""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mien.data.checks.texts import rude
 from mien.errors import ModelError, UnableError
 from mien.evaluate.finding import Finding, Meaning, Measure, Transcript
+from mien.evaluate.gate import margin_of_safety
 from mien.evaluate.setting import Setting, spread
 from mien.evaluate.subject import Asked, Said, Subject
 from mien.evaluate.suites.parts import ask_parts, short
@@ -112,6 +113,7 @@ def run(subject: Subject, setting: Setting) -> Finding:
         suite=NAME,
         subject=subject.name,
         measures=tuple(measures),
+        detail={"margin": margin_of_safety(setting.persona.release)},
         transcripts=tuple(_transcripts(parts)),
         missing=tuple(missing),
     )

@@ -48,8 +48,9 @@ def _worst(results: Results, judged: str) -> str:
     if len(enough) < 2:
         return ""
     worst = min(enough, key=lambda score: score.value)
-    if worst.value == 1:
-        return f"It is heard in all of them, on all {len(found)} topics."
+    if worst.value == 1:  # which says nothing of the topics of few replies
+        everywhere = all(score.value == 1 for score in found)
+        return f"It is heard in all of them, on all {len(found)} topics." if everywhere else ""
     topic = worst.name.removeprefix(prefix).replace("_", " ")
     return f"The worst topic is {topic}, with {share(worst, 1)} of {worst.n} replies."
 
