@@ -89,12 +89,12 @@ def test_a_rollback_says_who_speaks_now(workspace: Workspace) -> None:
     assert newest(workspace, "witty") == early
 
 
-@pytest.mark.parametrize("named", ["run", "hash"])
-def test_what_a_running_experiment_asks_for_stays(workspace: Workspace, named: str) -> None:
-    old = untrained(workspace, run="old", made=day(1), adapter_hash="0ab1" + "0" * 60)
+@pytest.mark.parametrize("arm", ["witty@old", "witty@0ab100", "witty@0AB100", "old"])
+@pytest.mark.parametrize("more", ["", ":0.5+witty:0.5", ":0.5"])
+def test_what_a_running_experiment_asks_for_stays(workspace: Workspace, arm: str, more: str) -> None:
+    untrained(workspace, run="old", made=day(1), adapter_hash="0ab1" + "0" * 60)
     untrained(workspace, run="new", made=day(2))
-    arm = f"witty@{old.run if named == 'run' else old.adapter_hash[:6]}"
-    start(workspace, "tone", arms(f"{arm}:1,{arm}:0.5+witty:0.5:1"))
+    start(workspace, "tone", arms(f"warm:1,{arm}{more}:1"))
     refused = run("adapter", "rm", "old", "--yes")
     assert refused.exit_code != 0 and "the experiment 'tone' asks for it" in refused.stderr
     assert json.loads(run("adapter", "gc", "--json").stdout)["runs"] == []

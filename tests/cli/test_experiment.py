@@ -132,6 +132,13 @@ def test_what_cannot_be_tested_is_refused(
     assert running(workspace) == {}
 
 
+def test_a_broken_run_that_nobody_asks_for_is_told_of(workspace: Workspace, folder: Path) -> None:
+    put(workspace, run="calm-sft-1", persona="calm", base_hash=pull(str(folder)).sha256)
+    result = begin(folder)
+    assert result.exit_code == 0 and "style" in running(workspace)
+    assert f"calm-sft-1/{PERSONA}: not a persona" in "".join(result.stderr.split("\n"))
+
+
 def test_the_export_is_what_pairs_are_made_of(
     workspace: Workspace, folder: Path, tmp_path: Path
 ) -> None:

@@ -20,8 +20,10 @@ from mien.registry.cards import (
     Card,
     adapter_folder,
     cards,
+    is_version,
     newest,
     newest_null,
+    persona_of,
     read_card,
     write_card,
 )
@@ -211,3 +213,18 @@ def test_an_adapter_that_is_gone_is_named(trained: tuple[Base, Card, Path]) -> N
     (folder / WEIGHTS).unlink()
     with pytest.raises(AdapterError, match=f"no {WEIGHTS} there"):
         attach(base, made, folder)
+
+
+def test_a_run_without_a_persona_that_can_be_read_is_no_traceback(workspace: Workspace) -> None:
+    made = put(workspace)
+    with pytest.raises(AdapterError, match=r"persona\.json: not a persona"):
+        persona_of(workspace, made)
+    (workspace.runs / made.run / "persona.json").write_text('{"name": "witty"}')
+    with pytest.raises(AdapterError, match="validation errors for mien persona"):
+        persona_of(workspace, made)
+
+
+def test_a_version_goes_by_its_run_and_by_six_digits_of_its_hash_or_more() -> None:
+    made = card(run="Old", adapter_hash="0ab1cd" + "0" * 58)
+    assert all(is_version(made, name) for name in ("Old", "0ab1cd", "0AB1CD0"))
+    assert not any(is_version(made, name) for name in ("old", "0ab1c", "0ab1ce", ""))

@@ -75,6 +75,8 @@ def _check_models(workspace: Workspace, base_ref: str, name: str, wanted: tuple[
 
     with stages("Looking for the base model ...") as report:
         catalogue = Catalogue(pull(base_ref, report=report), workspace)
+    for why in catalogue.faults.values():
+        click.echo(why, err=True)
     for arm in wanted:
         try:
             catalogue.find(arm.name, blends=True)

@@ -112,10 +112,10 @@ def serve(
     opened: AbstractContextManager[tuple[Backend, BaseFiles]]
     opened = _local(**more) if backend == "local" else remote(backend, **more)
     with opened as (made, files):
+        start_logging()
         catalogue = Catalogue(files, Workspace.open(), personas)
         for name in personas:
             _check_known(catalogue, name)
-        start_logging()
         gateway = Gateway(made, catalogue, keys=known, settings=settings)
         Server(gateway, host=host, port=port).run()
 

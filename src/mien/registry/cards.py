@@ -26,6 +26,7 @@ NULLS = ("null", "null-dpo")  # the controls: nobody's voice, so they go by the 
 DERIVED = ("blend", "scale", "import")  # made without training; the default of nobody until promoted
 # The stages whose adapters answer; a reward model only scores.
 POLICIES = ("sft", "dpo", "ppo", *NULLS, *DERIVED)
+_SHORTEST = 6  # digits of a hash that name a version
 
 
 class Derivation(Strict):
@@ -96,7 +97,7 @@ def read_card(folder: Path) -> Card | None:
     path = folder / CARD
     try:
         return Card.model_validate(read_json(path)) if path.exists() else None
-    except ValueError as error:  # of JSON, and pydantic's
+    except (PermissionError, ValueError) as error:  # of JSON, and pydantic's
         raise AdapterError(
             f"{path}: not a card this mien can read ({first_line(error)}).",
             fix=f"Remove {folder} and train it again, or use the mien that wrote it.",
@@ -134,8 +135,24 @@ def adapter_folder(workspace: Workspace, card: Card) -> Path:
 
 
 def persona_of(workspace: Workspace, card: Card) -> Persona:
-    """The specification a run was trained for, as it was then."""
-    return Persona.model_validate(read_json(workspace.runs / card.run / PERSONA))
+    """The specification a run was trained for, as it was then.
+
+    Raises:
+        AdapterError: It is not there, or cannot be read.
+    """
+    path = workspace.runs / card.run / PERSONA
+    try:
+        return Persona.model_validate(read_json(path))
+    except (FileNotFoundError, PermissionError, ValueError) as error:  # of JSON, and pydantic's
+        raise AdapterError(
+            f"{path}: not a persona this mien can read ({first_line(error)}).",
+            fix=f"Copy {path.parent} again, or use the mien that wrote it.",
+        ) from error
+
+
+def is_version(card: Card, name: str) -> bool:
+    """Whether a version may be called that: by its run's name, or how the hash of its weights begins."""
+    return card.run == name or (len(name) >= _SHORTEST and card.adapter_hash.startswith(name.lower()))
 
 
 def newest(
@@ -144,6 +161,7 @@ def newest(
     *,
     base_hash: str | None = None,
     stages: Collection[str] | None = None,
+    among: Sequence[Card] | None = None,
 ) -> Card:
     """The adapter that speaks for a persona, or a run by its own name.
 
@@ -158,12 +176,14 @@ def newest(
         persona: A persona's name or a run's, or `null`.
         base_hash: Only adapters of this base.
         stages: Only adapters that came of one of these; by default those that can speak.
+        among: Only these, oldest first; by default all of the workspace.
 
     Raises:
         AdapterError: There is none, or only for other bases.
     """
     wanted = POLICIES if stages is None else tuple(stages)
-    known = [card for card in cards(workspace) if card.stage in wanted]
+    there = cards(workspace) if among is None else among
+    known = [card for card in there if card.stage in wanted]
     usable = [card for card in known if base_hash in (None, card.base_hash)]
     if stages is None and (speaking := _promoted(workspace, persona, usable)):
         return speaking

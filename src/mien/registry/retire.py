@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mien.errors import AdapterError
-from mien.registry.cards import CARD, NULLS, PERSONA, Card, cards
+from mien.registry.cards import CARD, NULLS, PERSONA, Card, cards, is_version
 from mien.registry.hold import is_held, unheld
 from mien.registry.promote import before_last, in_force
 from mien.workspace import Workspace, read_json
@@ -97,10 +97,7 @@ def abandoned(workspace: Workspace) -> list[Path]:
 
 
 def _claimed(card: Card, claims: Claims) -> str | None:
-    mine = (
-        who for each, who in claims.items() if each == card.run or card.adapter_hash.startswith(each)
-    )
-    return next(mine, None)
+    return next((who for name, who in claims.items() if is_version(card, name)), None)
 
 
 def _newest(known: Iterable[Card], count: int) -> set[str]:

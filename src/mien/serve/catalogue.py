@@ -7,9 +7,10 @@ promotion, is served without a restart.
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +19,23 @@ from mien.base.fetch import BaseFiles
 from mien.errors import AdapterError
 from mien.persona.spec import Persona, library
 from mien.registry.blend import check_alike
-from mien.registry.cards import CARD, NULLS, POLICIES, Card, adapter_folder, cards, newest, persona_of
+from mien.registry.cards import (
+    CARD,
+    NULLS,
+    POLICIES,
+    Card,
+    adapter_folder,
+    is_version,
+    newest,
+    own_card,
+    persona_of,
+)
 from mien.registry.names import Share, spelled
 from mien.schema import digest
+from mien.serve.logs import log
 from mien.serve.naming import BASE, PROMPT, is_blend, no_blend, parse, voices
 from mien.serve.refusals import RefusedError
 from mien.workspace import DATABASE, Workspace
-
-_SHORTEST = 6  # digits of a hash that name a version
 
 
 class Part(NamedTuple):
@@ -127,11 +137,15 @@ class Catalogue:
         base: Whose adapters are served.
         workspace: Where they lie.
         only: Personas to serve; none named: all.
+
+    Attributes:
+        faults: Why runs are left out that cannot be read, by their names.
     """
 
     def __init__(self, base: BaseFiles, workspace: Workspace, only: Collection[str] = ()) -> None:
         self.base, self.workspace, self.only = base, workspace, frozenset(only)
         self._library = library()
+        self.faults: dict[str, str] = {}
         self._shelf = self._read()
 
     @property
@@ -145,9 +159,12 @@ class Catalogue:
         return [each.entry() for each in (*self._shelf.models.values(), *versions)]
 
     def refresh(self) -> bool:
-        """Read the workspace again if it was written to; whether there are other models now."""
+        """Read the workspace again if it was written to; whether there are other models now.
+
+        While something there cannot be read, it is tried each time: a mend may leave no mark.
+        """
         before = self._shelf
-        if self._marks() == before.marks:
+        if self._marks() == before.marks and not self.faults:
             return False
         self._shelf = self._read()
         return vars(self._shelf) | {"marks": before.marks} != vars(before)
@@ -209,7 +226,7 @@ class Catalogue:
         return found
 
     def _version(self, text: str, wanted: str, versions: list[Served]) -> Served:
-        found = [each for each in versions if each.card and _is(each.card, wanted)]
+        found = [each for each in versions if each.card and is_version(each.card, wanted)]
         if not found:
             raise self._unknown(text)
         if len(found) > 1 and len({each.card.adapter_hash for each in found if each.card}) > 1:
@@ -232,27 +249,41 @@ class Catalogue:
     def _read(self) -> _Shelf:
         shelf = _Shelf(self._marks())
         shelf.models[BASE] = Served(BASE, self.base.name)
-        known = [
-            card
-            for card in cards(self.workspace)
-            if card.stage in POLICIES and card.base_hash == self.base.sha256
-        ]
-        for name in dict.fromkeys(_voice(card) for card in known):
-            mine = [card for card in known if _voice(card) == name]
+        known = self._known()
+        cards, runs = [card for card, _ in known], {card.run: served for card, served in known}
+        for name in dict.fromkeys(map(_voice, cards)):
             if name == BASE or (self.only and name not in self.only):
                 continue
             with suppress(AdapterError):  # only imports or blends, of which none was promoted
-                speaks = newest(self.workspace, name, base_hash=self.base.sha256)
-                shelf.models[name] = self._of(name, speaks)
-            shelf.versions[name] = [self._of(f"{name}@{card.run}", card) for card in mine]
-            shelf.runs.update({card.run: self._of(card.run, card) for card in mine})
+                speaks = newest(self.workspace, name, base_hash=self.base.sha256, among=cards)
+                shelf.models[name] = replace(runs[speaks.run], id=name)
+            mine = [card.run for card in cards if _voice(card) == name]
+            shelf.versions[name] = [replace(runs[run], id=f"{name}@{run}") for run in mine]
+            shelf.runs.update({run: runs[run] for run in mine})
         shelf.models.update({each.id: each for each in self._prompts(list(shelf.models.values()))})
         return shelf
 
-    def _of(self, name: str, card: Card) -> Served:
+    def _known(self) -> list[tuple[Card, Served]]:
+        """The runs that can speak on the base, oldest first; one that cannot be read spoils no other."""
+        found, faults = list[tuple[Card, Served]](), dict[str, str]()
+        for path in self.workspace.runs.glob(f"*/{CARD}"):
+            run = path.parent.name
+            try:
+                card = own_card(path.parent)
+                if card and card.stage in POLICIES and card.base_hash == self.base.sha256:
+                    found.append((card, self._of(card)))
+            except AdapterError as error:
+                faults[run] = str(error)
+                if faults[run] != self.faults.get(run):  # it is told once
+                    log(logging.WARNING, "run left out", run=run, why=faults[run])
+        self.faults = faults
+        return sorted(found, key=lambda pair: (pair[0].made, pair[0].run))
+
+    def _of(self, card: Card) -> Served:
         persona = None if card.stage in NULLS else persona_of(self.workspace, card)
         system = persona.system_prompt.strip() if persona and card.under_prompt else None
-        return Served(name, card.base, card, adapter_folder(self.workspace, card), system, persona)
+        folder = adapter_folder(self.workspace, card)
+        return Served(card.run, card.base, card, folder, system, persona)
 
     def _prompts(self, models: list[Served]) -> Iterator[Served]:
         """The shallow alternatives: of personas that were trained, as trained; of the built-in ones."""
@@ -266,9 +297,3 @@ class Catalogue:
 def _voice(card: Card) -> str:
     """The name that an adapter goes by."""
     return card.stage if card.stage in NULLS else card.persona
-
-
-def _is(card: Card, wanted: str) -> bool:
-    return card.run == wanted or (
-        len(wanted) >= _SHORTEST and card.adapter_hash.startswith(wanted.lower())
-    )

@@ -25,7 +25,6 @@ from mien.schema import Strict
 from mien.workspace import DATABASE, Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", re.ASCII)
-_VERSION = re.compile(r"@([^:+]+)")
 _MOST = 1e6
 _DIGITS = 13  # of a pseudonym, in hex: as many bits as a float holds
 
@@ -174,12 +173,12 @@ def running(workspace: Workspace) -> dict[str, Experiment]:
 
 
 def claims(workspace: Workspace) -> dict[str, str]:
-    """The runs that arms of a running experiment name as versions, and which experiment that is."""
+    """What arms of a running experiment may name a version by, and which experiment that is."""
     return {
-        version: f"the experiment {name!r} asks for it"
+        part.partition(":")[0].rpartition("@")[2]: f"the experiment {name!r} asks for it"
         for name, experiment in running(workspace).items()
         for arm in experiment.arms
-        for version in _VERSION.findall(arm.name)
+        for part in arm.name.split("+")
     }
 
 
