@@ -151,8 +151,8 @@ def test_the_sentences_come_from_the_numbers(tmp_path: Path) -> None:
     assert said[0].startswith(
         "Over 8 turns with an easy user, witty is heard in the intended voice in 62 %"
     )
-    # 5 of 8 turns in each of 8 conversations, and two turns more: the middle is 5 / 8.25 = 0.606, the half
-    # width 1.96 sqrt(((8 * 0.625**2 + 0.25) / 8.25 - 0.606**2) / 8.25) = 0.139.
+    # 5 of 8 turns in each of 8 conversations, and two turns more: the middle is 5 / 8.25 = 0.606,
+    # half the width 1.96 sqrt(((8 * 0.625**2 + 0.25) / 8.25 - 0.606**2) / 8.25) = 0.139.
     assert "; against base +62 points, +47 to +75)" in said[0]
     assert "it drifts out of the voice" in said[1]
     assert "8 of 8 (half of them by turn 6, 95 % interval 6 to" in said[2]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from mien.data.corpus import VOICES, Parallel
-from mien.data.wording import REPEATED, distinct, echo, repetition
+from mien.data.wording import ECHOED, REPEATED, distinct, echo, repetition
 from mien.errors import UnableError
 from mien.evaluate.classifier import METHOD
 from mien.evaluate.compare import Results
@@ -30,7 +30,6 @@ NAME = "voice"
 TITLE = "Is the personality there?"
 SEEDS = (0, 1)
 ECHO = "echo"
-_ECHOED = 0.5  # share of a reply above which it is an echo and nobody's voice
 _TRANSCRIPTS = 8
 _SUREST = 7.0  # log-odds beyond which a classifier of this size knows no better
 
@@ -226,7 +225,7 @@ def _reply(
         text=said.text,
         tokens=said.tokens,
         ended=said.ended,
-        voice=ECHO if echoed > _ECHOED else voice,
+        voice=ECHO if echoed > ECHOED else voice,
         confidence=float(confidence),
         intended=float(intended),
         measures=measure(said.text),
