@@ -33,18 +33,23 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def load(path: Path, model: type[Model]) -> Model:
+def load(path: Path, model: type[Model], *, fix: str = "") -> Model:
     """Read `path` as `model`.
+
+    Args:
+        path: The file.
+        model: What it is to be.
+        fix: What to do about mistakes, for a model of which no command shows the schema.
 
     Raises:
         InputError: The file is missing or is no YAML mapping.
         SpecError: It has mistakes; all of them are in `problems`.
     """
-    return validate(mapping(path), model, source=str(path))
+    return validate(mapping(path, fix=fix), model, source=str(path), fix=fix)
 
 
-def mapping(path: Path) -> dict[str, Any]:
-    """What a YAML file says, before it is checked.
+def mapping(path: Path, *, fix: str = "") -> dict[str, Any]:
+    """What a YAML file says, before it is checked; `fix` as for `load`.
 
     Raises:
         InputError: The file is missing or is no YAML mapping.
@@ -55,7 +60,7 @@ def mapping(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error.reason}).", fix="Save it as UTF-8.") from error
-    return _parsed(text, source=str(path))
+    return _parsed(text, source=str(path), fix=fix)
 
 
 def parse(text: str, model: type[Model], *, source: str) -> Model:
@@ -63,7 +68,7 @@ def parse(text: str, model: type[Model], *, source: str) -> Model:
     return validate(_parsed(text, source=source), model, source=source)
 
 
-def _parsed(text: str, *, source: str) -> dict[str, Any]:
+def _parsed(text: str, *, source: str, fix: str = "") -> dict[str, Any]:
     try:
         value = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-13-01
@@ -72,18 +77,18 @@ def _parsed(text: str, *, source: str) -> dict[str, Any]:
         reason = getattr(error, "problem", None) or "cannot be parsed"
         raise InputError(f"{where}: not valid YAML ({reason}).", fix="Mend that line.") from error
     if not isinstance(value, dict):
-        fix = "`mien persona schema` and `mien recipe schema` say which."
+        fix = fix or "`mien persona schema` and `mien recipe schema` say which."
         raise InputError(f"{source}: expected `key: value` lines.", fix=fix)
     return value
 
 
-def validate(value: Mapping[str, Any], model: type[Model], *, source: str) -> Model:
-    """Check a mapping as `model`, collecting every mistake."""
+def validate(value: Mapping[str, Any], model: type[Model], *, source: str, fix: str = "") -> Model:
+    """Check a mapping as `model`, collecting every mistake; `fix` as for `load`."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
         problems = [_line(problem, model) for problem in error.errors()]
-        raise SpecError(source, problems, fix=f"See {_help(model)}.") from error
+        raise SpecError(source, problems, fix=fix or f"See {_help(model)}.") from error
 
 
 def _help(model: type[BaseModel]) -> str:
@@ -97,7 +102,7 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing"
     message = problem["msg"].removeprefix("Value error, ")
-    given = problem.get("input")
+    given = None if model.model_config.get("hide_input_in_errors") else problem.get("input")
     shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
     place = f"{key}: " if key else ""
     return f"{place}{message[:1].lower()}{message[1:]}{shown}"

@@ -40,6 +40,7 @@ def test_what_is_promoted_is_written_with_a_word_on_how_to_start(
     result = export(base, tmp_path / "all")
     assert result.exit_code == 0, result.output
     assert "2 adapters" in result.stdout and "serve.sh` starts vLLM" in result.stdout
+    assert "--url http://localhost:8000 --port 9000`" in result.stdout  # 8000 is vLLM's own
     names = {path.name for path in (tmp_path / "all/adapters").iterdir() if path.is_dir()}
     assert names == {version_name(card) for card in cards}
     assert export(base, tmp_path / "two", "--persona", "calm,witty-sft-1").exit_code == 0

@@ -69,6 +69,7 @@ def test_the_folder_has_all_that_a_server_starts_from(
     assert told[-2:] == ["--dtype", "float32"]
     page = (out / "README.md").read_text()
     assert version_name(calm) in page and files.sha256[:12] in page
+    assert "--url http://HOST:8000 --port 9000`" in page  # 8000 is vLLM's own
     tokenizer = AutoTokenizer.from_pretrained(out / "base")
     tokenizer.chat_template = (out / "chat_template.jinja").read_text()
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]

@@ -32,6 +32,7 @@ def narrowed(told: dict[str, Any]) -> dict[str, Any]:
     few = {"type": "integer", "minimum": 1, "maximum": 4}
     shapes = told["components"]["schemas"]
     shapes["Turn"]["properties"]["role"] = {"enum": ["user"]}  # who must have the last word
+    shapes["Turn"]["additionalProperties"] = False
     for name in ("ChatRequest", "CompletionRequest"):
         lengths = [each for each in shapes[name]["properties"] if each.endswith("_tokens")]
         shapes[name]["properties"] |= {"model": {"enum": MODELS}} | dict.fromkeys(("n", *lengths), few)

@@ -11,6 +11,9 @@ import openai
 import pytest
 
 from mien.base.model import Base
+from mien.decode.choose import Likely
+from mien.decode.request import Event
+from mien.decode.rows import Row
 from mien.persona.spec import library
 from mien.registry.cards import newest
 from mien.serve.settings import Settings
@@ -190,6 +193,90 @@ def test_the_models_are_listed_with_root_and_parent(house: House) -> None:
     assert (cards["witty"]["root"], cards["witty"]["parent"]) == ("witty-2", "tiny")
     assert cards["witty"]["title"] == "Dry and witty"
     assert house.client().models.retrieve("witty@witty-1").model_dump()["root"] == "witty-1"
+
+
+def test_a_prompt_counts_once_however_many_replies_it_has(house: House) -> None:
+    prompts = ["No ship leaves before 9 in the morning.", "Zu früh! Der Wind ist fort, und Ebbe ist."]
+
+    def usage(n: int) -> tuple[int, int]:
+        answer = house.client().completions.create(model="calm", prompt=prompts, max_tokens=2, n=n)
+        assert answer.usage and answer.usage.prompt_tokens_details
+        return answer.usage.prompt_tokens, answer.usage.prompt_tokens_details.cached_tokens or 0
+
+    usage(1)
+    assert usage(1) == usage(3)
+    assert 0 < usage(3)[1] < usage(3)[0]
+
+
+def test_an_error_that_nobody_foresaw_is_told_at_the_end_of_a_stream_and_in_the_log(
+    base: Base, shop: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    take = Row.take
+
+    def falls(row: Row, token: int, likely: Likely | None) -> list[Event]:
+        if len(row.hand.said) == 3:
+            raise RuntimeError("this device is no more")
+        return take(row, token, likely)
+
+    monkeypatch.setattr(Row, "take", falls)
+    body = {"model": "base", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    headers = {"x-request-id": "mine-2"}
+    with caplog.at_level("INFO", "mien.serve"), serving(base, shop) as house:
+        answer = house.http.post("/v1/chat/completions", json=body, headers=headers)
+        house.until_idle()
+        assert house.metric('mien_requests_total{model="base",status="200"}') == 1
+        assert house.metric('mien_reply_tokens_total{model="base"}') == 3
+    events = answer.text.strip().split("\n\n")
+    told = json.loads(events[-2].removeprefix("data: "))["error"]
+    assert (told["code"], events[-1]) == ("internal_error", "data: [DONE]")
+    assert "device" not in answer.text
+    lines = [(each.getMessage(), vars(each)["fields"], each.exc_info) for each in caplog.records]
+    (trace,) = [(fields, info) for event, fields, info in lines if event == "failed"]
+    assert trace[0] == {"request_id": "mine-2"} and trace[1] and "no more" in str(trace[1][1])
+    (line,) = [fields for event, fields, _ in lines if event == "request"]
+    assert (line["status"], line["error"], line["completion_tokens"]) == (200, "internal_error", 3)
+
+
+def test_what_was_said_before_a_client_left_is_counted(
+    base: Base, shop: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(base.renderer, "stop_ids", frozenset())
+    body = {"model": "base", "prompt": "x", "max_tokens": 1000, "stream": True}
+    with caplog.at_level("INFO", "mien.serve"), serving(base, shop, slots=1) as house:
+        with house.http.stream("POST", "/v1/completions", json=body) as answer:
+            events = (line for line in answer.iter_lines() if line)
+            for _ in range(3):
+                next(events)
+        house.until_idle()
+        counted = house.metric('mien_reply_tokens_total{model="base"}')
+        assert house.metric('mien_queue_seconds_count{model="base"}') == 1
+    (line,) = [vars(each)["fields"] for each in caplog.records if each.getMessage() == "request"]
+    assert line["status"] == 499 and line["completion_tokens"] == counted >= 3
+
+
+def test_who_gave_up_in_the_queue_is_among_the_figures_of_the_queue(base: Base, shop: Workspace) -> None:
+    body = {"model": "base", "prompt": "x", "max_tokens": 2}
+    with serving(base, shop, slots=1) as house:
+        gate, _ = held(house.engine)  # has the only slot
+        with pytest.raises(httpx2.ReadTimeout):
+            house.http.post("/v1/completions", json=body, timeout=0.2)
+        gate.opened.set()
+        house.until_idle()
+        assert house.metric('mien_queue_seconds_count{model="base"}') == 1
+        assert house.metric('mien_queue_seconds_sum{model="base"}') > 0.1
+        assert house.metric('mien_queue_seconds_bucket{le="100.0",model="base"}') == 1
+
+
+def test_figures_tell_who_asked_for_no_model_from_who_named_none_that_there_is(
+    base: Base, shop: Workspace
+) -> None:
+    with serving(base, shop) as house:
+        house.client().models.list()
+        with pytest.raises(openai.NotFoundError):
+            ask(house, "nobody")
+        assert house.metric('mien_requests_total{model="",status="200"}') == 1
+        assert house.metric('mien_requests_total{model="unknown",status="404"}') == 1
+        assert house.metric('mien_requests_total{model="unknown",status="200"}') == 0
 
 
 def test_a_client_that_leaves_frees_its_slot(

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mien.base.model import Base
+from mien.errors import InputError
 from mien.serve.keys import Key, Keys
 from mien.serve.protocol import ChatRequest
 from mien.serve.settings import Settings
@@ -100,7 +101,7 @@ def test_what_names_no_model_is_not_found(house: House, name: str) -> None:
 def test_what_does_not_fit_is_told_with_its_length(house: House) -> None:
     long = post(house, CHAT | {"messages": [{"role": "user", "content": "x" * 2000}]})
     assert long.status_code == 400
-    assert error_of(long)["code"] == "context_length_exceeded"
+    assert error_of(long)["code"] == "context_length_exceeded" and error_of(long)["param"] == "messages"
     assert "more than the 1024 that fit" in error_of(long)["message"]
     reply = post(house, CHAT | {"max_tokens": 1020})
     assert reply.status_code == 400 and "a reply of 1020" in error_of(reply)["message"]
@@ -108,6 +109,7 @@ def test_what_does_not_fit_is_told_with_its_length(house: House) -> None:
     text = {"model": "base", "prompt": [5] * 1020}
     fits = post(house, text, "completions").json()
     assert fits["usage"]["completion_tokens"] == 4
+    assert error_of(post(house, text | {"max_tokens": 5}, "completions"))["param"] == "prompt"
 
 
 def test_a_body_that_is_too_large_is_not_read(house: House) -> None:
@@ -123,6 +125,15 @@ NOT_SUPPORTED: list[dict[str, Any]] = [
     {"presence_penalty": -1},
     {"logit_bias": {"5": 10}},
     {"tools": [{"type": "function"}]},
+    {"function_call": {"name": "x"}},
+    {"reasoning_effort": "high"},
+    {"min_p": 0.1},
+    {"min_tokens": 2},
+    {"ignore_eos": True},
+    {"bad_words": ["x"]},
+    {"guided_json": {"type": "object"}},
+    {"prompt": "x"},
+    {"temprature": 0},
 ]
 
 
@@ -140,9 +151,37 @@ def test_what_would_change_the_reply_and_is_not_supported_is_refused(
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("temprature", "`temprature` is not supported: leave it out, or did you mean `temperature`?"),
+        ("max_new_tokens", "did you mean `max_tokens`?"),
+        ("min_p", "`min_p` is not supported: leave it out."),
+        ("qqq", "`qqq` is not supported: leave it out."),
+        ("q" * 5000, f"`{'q' * 64}` is not supported: leave it out."),
+    ],
+)
+def test_a_name_that_is_not_known_is_told_with_the_nearest(house: House, name: str, told: str) -> None:
+    answer = post(house, CHAT | {name: 0.5})
+    assert answer.status_code == 400 and error_of(answer)["message"].endswith(told)
+
+
 def test_what_cannot_change_it_is_let_through(house: House) -> None:
     harmless = {"user": "u", "metadata": {"a": "b"}, "store": False, "frequency_penalty": 0, "n": None}
-    assert post(house, CHAT | harmless).status_code == 200
+    of_vllm = {"min_p": 0, "ignore_eos": False, "skip_special_tokens": True, "guided_json": None}
+    assert post(house, CHAT | harmless | of_vllm).status_code == 200
+
+
+def test_a_reply_that_comes_back_as_the_client_has_it_is_let_through_and_tool_calls_are_not(
+    house: House,
+) -> None:
+    reply = house.client().chat.completions.create(model="base", messages=HELLO)  # type: ignore[arg-type]
+    said = reply.choices[0].message.model_dump() | {"content": "x", "annotations": []}
+    assert {"tool_calls", "refusal", "audio"} <= set(said)
+    assert post(house, CHAT | {"messages": [*HELLO, said, *HELLO]}).status_code == 200
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    answer = post(house, CHAT | {"messages": [*HELLO, said | {"tool_calls": calls}, *HELLO]})
+    assert answer.status_code == 400 and error_of(answer)["param"] == "messages.1.tool_calls"
 
 
 MALFORMED: list[tuple[Any, str | None]] = [
@@ -231,7 +270,8 @@ _NAMES = st.sampled_from([*ChatRequest.model_fields, "prompt", "tools", "logit_b
     st.sampled_from(("chat/completions", "completions")),
 )
 def test_nothing_that_is_sent_breaks_it(house: House, changes: dict[str, Any], path: str) -> None:
-    whole = {"model": "base", "messages": HELLO, "prompt": "x", "max_tokens": 2} | changes
+    prompt = {"messages": HELLO} if path.startswith("chat") else {"prompt": "x"}
+    whole = {"model": "base", "max_tokens": 2} | prompt | changes
     answer = post(house, whole, path)
     assert answer.status_code < 500, (whole, answer.text)
     if answer.status_code >= 400:
@@ -331,3 +371,30 @@ def test_keys_come_from_a_file_or_the_environment(
         "b",
     ]
     assert Keys.read(None, {}).check(None) is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ("sk-secret", "has no name, or is empty"),
+        ("web=", "has no name, or is empty"),
+        ("web site=sk-secret", "keys.0.name"),
+        ("=sk-secret", "keys.0.name"),
+        ("web=sk-secret,web=sk-other", "two of them have the same name"),
+    ],
+)
+def test_a_mistake_in_the_variable_is_told_without_a_key(keys: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        Keys.read(None, {"MIEN_API_KEYS": keys})
+    assert "MIEN_API_KEYS" in caught.value.what and "name=KEY,name=KEY" in caught.value.fix
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["keys:\n  - {name: web, sha256: sk-secret}\n", "- sk-secret\n"])
+def test_a_mistake_in_the_file_of_keys_is_told_without_a_key(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="yaml") as caught:
+        Keys.read(path)
+    assert "`sha256: HASH`" in caught.value.fix and "schema" not in caught.value.fix
+    assert "sk-secret" not in str(caught.value)

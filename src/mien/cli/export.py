@@ -52,7 +52,6 @@ def vllm(
     count = f"{len(versions)} adapter{'s' if len(versions) > 1 else ''}"
     out = console()
     out.print(f"{target}: {count}, {size(folder_size(target))}.", markup=False, soft_wrap=True)
-    then = (
-        f"`{target / 'serve.sh'}` starts vLLM; `mien serve --backend vllm --url http://localhost:8000`"
-    )
-    out.print(f"{then} goes before it.", style="dim", markup=False, soft_wrap=True)
+    gateway = "mien serve --backend vllm --url http://localhost:8000 --port 9000"
+    then = f"`{target / 'serve.sh'}` starts vLLM; `{gateway}` goes before it."
+    out.print(then, style="dim", markup=False, soft_wrap=True)

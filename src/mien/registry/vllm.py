@@ -63,9 +63,9 @@ _README = """\
 `./serve.sh` starts vLLM with them on port 8000 (`HOST`, `PORT` and `BASE` say otherwise).
 
 - **The base** is {name} (sha256 {sha256}): {where}
-- **Its gateway**: `mien serve --backend vllm --url http://HOST:8000` renders the prompts, knows keys and
-  limits, and adds what is trained later. The names end in a hash of the weights, so that no name ever
-  means another adapter.
+- **Its gateway**: `mien serve --backend vllm --url http://HOST:8000 --port 9000` renders the prompts,
+  knows keys and limits, and adds what is trained later. The names end in a hash of the weights, so that
+  no name ever means another adapter.
 - **Without the gateway**, ask for the names above. `chat_template.jinja` renders a chat as in training,
   except that a control mark that a person types stays one. Keep `repetition_penalty` at 1.1 for small
   bases.

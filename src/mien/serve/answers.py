@@ -19,12 +19,14 @@ class Choice:
     """One reply as far as it has come."""
 
     text: str = ""
+    tokens: int = 0
     said: list[Said] = field(default_factory=list)
     ended: Ended | None = None
 
     def add(self, piece: Piece) -> None:
         """Go on."""
         self.text += piece.text
+        self.tokens += piece.tokens
         self.said += piece.said
         self.ended = piece.ended or self.ended
 
@@ -35,16 +37,17 @@ class Answer:
     Args:
         kind: Whether it is of a chat.
         model: As the client called it.
-        choices: How many replies.
+        prompts: How many there are.
+        n: How many replies to each; those to one prompt lie side by side.
         prompt_tokens: Of all prompts.
         fingerprint: Of the weights.
     """
 
     def __init__(
-        self, kind: Kind, model: str, choices: int, prompt_tokens: int, fingerprint: str
+        self, kind: Kind, model: str, prompts: int, n: int, prompt_tokens: int, fingerprint: str
     ) -> None:
-        self.kind, self.prompt_tokens = kind, prompt_tokens
-        self.choices = [Choice() for _ in range(choices)]
+        self.kind, self.n, self.prompt_tokens = kind, n, prompt_tokens
+        self.choices = [Choice() for _ in range(prompts * n)]
         prefix, self._object = _NAMES[kind]
         self._head = {
             "id": f"{prefix}-{secrets.token_hex(12)}",
@@ -85,14 +88,14 @@ class Answer:
         return self._chunk([]) | {"usage": self.usage()}
 
     def usage(self) -> dict[str, Any]:
-        """Tokens read and written."""
-        ends = [choice.ended for choice in self.choices if choice.ended]
-        written = sum(end.tokens for end in ends)
+        """Tokens read and written until now. A prompt counts once, however many replies it has."""
+        written = sum(each.ended.tokens if each.ended else each.tokens for each in self.choices)
+        reused = sum(choice.ended.reused for choice in self.choices[:: self.n] if choice.ended)
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": written,
             "total_tokens": self.prompt_tokens + written,
-            "prompt_tokens_details": {"cached_tokens": sum(end.reused for end in ends)},
+            "prompt_tokens_details": {"cached_tokens": reused},
         }
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:

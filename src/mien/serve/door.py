@@ -40,6 +40,7 @@ class Visit:
     """
 
     id: str
+    path: str
     started: float
     key: Key | None = None
     model: str | None = None
@@ -83,7 +84,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        visit = Visit(_id(headers.get("x-request-id", "")), time.monotonic())
+        visit = Visit(_id(headers.get("x-request-id", "")), scope["path"], time.monotonic())
         scope.setdefault("state", {})["visit"] = visit
         api = scope["path"].startswith("/v1/")
         self.inflight += api

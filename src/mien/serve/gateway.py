@@ -13,9 +13,9 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -34,13 +34,15 @@ from mien.serve.feedback import FeedbackRequest
 from mien.serve.keys import Keys
 from mien.serve.limits import Lease, Limits
 from mien.serve.logs import log
-from mien.serve.metrics import NONE, Metrics
+from mien.serve.metrics import NONE, UNKNOWN, Metrics
 from mien.serve.protocol import Asking, ChatRequest, CompletionRequest
 from mien.serve.refusals import RefusedError, malformed, refusal
 from mien.serve.settings import Settings
 from mien.serve.trials import ROUTE, Trial, Trials
 
 _SSE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_CHAT, _TEXT = "/v1/chat/completions", "/v1/completions"
+_BROKEN = RefusedError(500, "The request failed.", "internal_error")
 
 
 class Gateway:
@@ -105,8 +107,8 @@ class Gateway:
         app.add_api_route("/metrics", self.scrape, **described.METRICS)
         app.add_api_route("/v1/models", self.list_models, **described.MODELS)
         app.add_api_route("/v1/models/{name:path}", self.show_model, **described.MODEL)
-        app.add_api_route("/v1/chat/completions", self.chat, **described.CHAT)
-        app.add_api_route("/v1/completions", self.complete, **described.COMPLETION)
+        app.add_api_route(_CHAT, self.chat, **described.CHAT)
+        app.add_api_route(_TEXT, self.complete, **described.COMPLETION)
         app.add_api_route("/v1/feedback", self.feedback, **ROUTE)
         page.add_to(app, self.catalogue, self.trials, self.settings)
         app.add_exception_handler(RefusedError, _refused)
@@ -202,7 +204,7 @@ class Gateway:
             stop=body.stops,
             logprobs=body.likeliest,
             schema=form.wanted if form else None,
-            strict=bool(form and getattr(form.json_schema, "strict", None)),
+            strict=bool(form and form.json_schema and form.json_schema.strict),
         )
 
     async def _answer(
@@ -215,12 +217,18 @@ class Gateway:
             visit.held.callback(lease.release)
         visit.held.callback(stream.cancel)
         await stream.start()
-        choices = wanted.n * len(wanted.prompts)
-        answer = Answer(kind, body.model, choices, stream.prompt_tokens, stream.fingerprint)
-        visit.held.callback(self._account, visit, wanted, answer)
+        answer = Answer(
+            kind,
+            body.model,
+            prompts=len(wanted.prompts),
+            n=wanted.n,
+            prompt_tokens=stream.prompt_tokens,
+            fingerprint=stream.fingerprint,
+        )
+        visit.held.callback(self._account, visit, wanted, stream, answer, lease)
         if trial:
             await self.trials.begin(trial, visit, answer, stream.fingerprint)
-        pieces = self._pieces(visit, stream, answer, lease)
+        pieces = self._pieces(visit, stream, answer)
         if body.stream:
             visit.complete = False
             events = self._events(visit, pieces, answer, usage=body.usage_in_stream)
@@ -230,17 +238,13 @@ class Gateway:
             return Response(status_code=GONE)
         return JSONResponse(answer.whole())
 
-    async def _pieces(
-        self, visit: Visit, stream: Stream, answer: Answer, lease: Lease | None
-    ) -> AsyncIterator[Piece]:
-        """The pieces, each noted in the answer, the account and the figures.
+    async def _pieces(self, visit: Visit, stream: Stream, answer: Answer) -> AsyncIterator[Piece]:
+        """The pieces, each noted in the answer and the figures.
 
         Raises:
             RefusedError: They take too long.
         """
-        model, last = visit.model or NONE, dict[int, float]()
-        if lease:
-            lease.used = stream.prompt_tokens
+        model, last = visit.model or UNKNOWN, dict[int, float]()
         async for piece in _by(visit.started + self.settings.timeout, stream):
             answer.choices[piece.index].add(piece)
             now = time.monotonic()
@@ -249,12 +253,8 @@ class Gateway:
                 last[piece.index] = now
             if piece.ended and piece.ended.waited is not None:
                 self.metrics.queue.labels(model).observe(piece.ended.waited)
-            if lease:
-                lease.used += piece.tokens
             yield piece
         # Where another server reads the prompt, only its end says how long it was.
-        if lease:
-            lease.used += stream.prompt_tokens - answer.prompt_tokens
         answer.prompt_tokens = stream.prompt_tokens
 
     def _time(self, visit: Visit, model: str, now: float, last: float | None) -> None:
@@ -285,15 +285,22 @@ class Gateway:
             if usage:
                 told += _event(answer.usage_chunk())
             visit.complete = True
-        except (RefusedError, MienError) as error:
-            refused = error if isinstance(error, RefusedError) else refusal(error)
+        except Exception as error:
+            refused = _told(visit, error)
             visit.said["error"], visit.complete = refused.code, True
             told += _event(refused.body)
         yield told + "data: [DONE]\n\n"
 
-    def _account(self, visit: Visit, wanted: Wanted, answer: Answer) -> None:
-        """Tokens of a request that is over, for the figures and the log."""
-        model, usage = visit.model or NONE, answer.usage()
+    def _account(
+        self, visit: Visit, wanted: Wanted, stream: Stream, answer: Answer, lease: Lease | None
+    ) -> None:
+        """Tokens and time of a request that is over, for its key, the figures and the log."""
+        answer.prompt_tokens = stream.prompt_tokens
+        model, usage = visit.model or UNKNOWN, answer.usage()
+        if lease:
+            lease.used = usage["total_tokens"]
+        for seconds in stream.waits() if isinstance(stream, _Queued) else ():
+            self.metrics.queue.labels(model).observe(seconds)
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         self.metrics.prompt_tokens.labels(model).inc(usage["prompt_tokens"])
         self.metrics.reply_tokens.labels(model).inc(usage["completion_tokens"])
@@ -307,12 +314,22 @@ class Gateway:
         """One request less."""
         status = visit.status if visit.complete else GONE
         seconds = time.monotonic() - visit.started
-        self.metrics.requests.labels(visit.model or NONE, str(status)).inc()
+        asked = visit.model or (UNKNOWN if visit.path in (_CHAT, _TEXT) else NONE)
+        self.metrics.requests.labels(asked, str(status)).inc()
         if visit.model:
             self.metrics.request.labels(visit.model).observe(seconds)
         told = {"request_id": visit.id, "model": visit.model, "status": status, **visit.said}
         told["key"] = visit.key.name if visit.key else None
         log(logging.INFO, "request", None, ms=round(1000 * seconds, 1), **told)
+
+
+@runtime_checkable
+class _Queued(Protocol):
+    """Replies that wait for a slot which this process gives."""
+
+    def waits(self) -> Sequence[float]:
+        """Of each that has not ended, the seconds in the queue until now."""
+        ...
 
 
 def _visit(request: Request) -> Visit:
@@ -370,13 +387,24 @@ def _plain(prompt: Any) -> Any:
     return [message.model_dump(mode="json") for message in prompt] if is_chat(prompt) else prompt
 
 
+def _told(visit: Visit, error: Exception) -> RefusedError:
+    """What a client is told of an error in the middle of a stream."""
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, MienError):
+        return refusal(error)
+    log(logging.ERROR, "failed", error, request_id=visit.id)
+    return _BROKEN
+
+
 async def _refused(_: Request, error: Exception) -> Response:
     refused = cast(RefusedError, error)
     return JSONResponse(refused.body, refused.status, refused.headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    refused = refusal(cast(MienError, error))
+    prompt = "messages" if _visit(request).path == _CHAT else "prompt"
+    refused = refusal(cast(MienError, error), prompt=prompt)
     if refused.status >= 500:
         log(logging.WARNING, "not answered", request_id=_visit(request).id, why=str(error))
     return await _refused(request, refused)
@@ -394,4 +422,4 @@ async def _off_the_map(request: Request, error: Exception) -> Response:
 
 async def _broken(request: Request, _: Exception) -> Response:
     """The door writes the traceback down."""
-    return await _refused(request, RefusedError(500, "The request failed.", "internal_error"))
+    return await _refused(request, _BROKEN)

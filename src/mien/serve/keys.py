@@ -31,6 +31,8 @@ from mien.schema import Strict
 from mien.serve.refusals import RefusedError
 
 VARIABLE = "MIEN_API_KEYS"
+_FIX = "Give each key a `name` of its own and `env: VARIABLE` or `sha256: HASH`, all under `keys:`."
+_PAIRS = "Write it as `name=KEY,name=KEY`, each name once, of letters, digits, dots and dashes."
 Amount = Annotated[int, Field(ge=1)]
 
 
@@ -68,9 +70,9 @@ class Key(Strict):
 
 
 class KeyFile(Strict):
-    """The file of keys."""
+    """The file of keys. Of mistakes it is not told what stands there, as it may be a key."""
 
-    model_config = ConfigDict(title="mien serve --keys")
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     keys: tuple[Key, ...] = Field(min_length=1)
 
@@ -97,11 +99,14 @@ class Keys:
         """From a file, or else from the environment.
 
         Raises:
-            InputError: The file cannot be read, or a key is missing.
+            InputError: The file or the variable is not as it should be, or a key is missing.
         """
         if path:
-            return cls(specfile.load(path, KeyFile).keys)
-        return cls([_pair(each) for each in environment.get(VARIABLE, "").split(",") if each.strip()])
+            return cls(specfile.load(path, KeyFile, fix=_FIX).keys)
+        pairs = [_pair(each) for each in environment.get(VARIABLE, "").split(",") if each.strip()]
+        if not pairs:
+            return cls()
+        return cls(specfile.validate({"keys": pairs}, KeyFile, source=VARIABLE, fix=_PAIRS).keys)
 
     def check(self, authorization: str | None) -> Key | None:
         """Whose key an `Authorization` header has; None where no keys are asked for.
@@ -121,11 +126,11 @@ class Keys:
         return found[0]
 
 
-def _pair(text: str) -> Key:
+def _pair(text: str) -> dict[str, str]:
     name, equals, secret = text.strip().partition("=")
     if not equals or not secret:
-        raise InputError(f"{VARIABLE}: not `name=KEY,name=KEY`.", fix="Write each key so.")
-    return Key(name=name, sha256=_hashed(secret))
+        raise InputError(f"{VARIABLE}: a key in it has no name, or is empty.", fix=_PAIRS)
+    return {"name": name, "sha256": _hashed(secret)}
 
 
 def _hashed(secret: str) -> str:

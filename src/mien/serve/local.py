@@ -246,6 +246,10 @@ class LocalStream:
             self.cancel()
             raise
 
+    def waits(self) -> list[float]:
+        """Of each reply that has not ended, the seconds in the queue until now."""
+        return [ticket.waited for ticket in self._tickets if ticket.end is None]
+
     def cancel(self) -> None:
         """Free the slots."""
         for ticket in self._tickets:

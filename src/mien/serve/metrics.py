@@ -10,9 +10,11 @@ from prometheus_client.registry import Collector
 
 from mien.serve.backends import Backend
 
-NONE = "unknown"  # the model of a request that named none that there is
+UNKNOWN = "unknown"  # the model of a request that named none that there is
+NONE = ""  # of a request for something else, such as the list of models; as good as no label
 _FAST = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _SLOW = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_QUEUE = (0.001, 0.003, *_SLOW, 300.0)
 
 
 class Metrics:
@@ -32,7 +34,7 @@ class Metrics:
         self.cached_tokens = self._counter("cached_tokens", "Tokens of prompts already read.", "model")
         self.first_token = self._seconds("first_token", "From the request to its first token.", _SLOW)
         self.between_tokens = self._seconds("between_tokens", "From a token to the next.", _FAST)
-        self.queue = self._seconds("queue", "From the request to a free slot.", _FAST)
+        self.queue = self._seconds("queue", "From the request to a free slot, or to its end.", _QUEUE)
         self.request = self._seconds("request", "From the request to its end.", _SLOW)
 
     def page(self) -> bytes:

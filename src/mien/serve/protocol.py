@@ -1,11 +1,13 @@
 """What a client may send: OpenAI's chat completions and completions, and vLLM's two extra samplers.
 
-What would change a reply and is not supported here is refused, never ignored. What cannot change it
-(`user`, `metadata`, `store` and the like) is accepted and let go.
+Whatever is not known here is refused, never ignored, since it might change a reply. What cannot change
+it is let go: `user`, `metadata`, `store` and the like, null, and values that leave all as it is.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,18 +17,44 @@ from mien.serve.refusals import RefusedError
 
 _MOST_CHOICES = 16
 _MOST_PROMPTS = 32
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
+_LONGEST_NAME = 64  # characters of an unknown name that are told
+_HARMLESS = frozenset(
+    (
+        *("user", "safety_identifier", "metadata", "store", "service_tier", "priority", "request_id"),
+        *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "prediction"),
+        "parallel_tool_calls",  # there are no tools
+    )
+)
+# What is not supported, with the values that say nothing: defaults of OpenAI's, and of vLLM's own.
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logit_bias": ({},),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
+    "function_call": ("none", "auto"),
     "modalities": (["text"],),
-    "audio": (),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
     "suffix": ("",),
     "echo": (False,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "length_penalty": (1,),
+    "use_beam_search": (False,),
+    "ignore_eos": (False,),
+    "bad_words": ([],),
+    "stop_token_ids": ([],),
+    "include_stop_str_in_output": (False,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
+    "chat_template_kwargs": ({},),
 }
+# Of a message. What an assistant's reply was told with comes back with it.
+_TURN_NEUTRAL: Mapping[str, tuple[Any, ...]] = {"tool_calls": ([],), "annotations": ([],)}
 
 
 def _encodable(text: str) -> str:
@@ -55,6 +83,7 @@ class NamedSchema(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     body: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
 
 
 class ResponseFormat(BaseModel):
@@ -129,11 +158,10 @@ class Asking(BaseModel):
         Raises:
             RefusedError: There is such a part.
         """
-        neutral = _NEUTRAL | {"best_of": (self.n or 1,)}
-        for name, value in (self.model_extra or {}).items():
-            if name in neutral and value is not None and value not in neutral[name]:
-                message = f"`{name}` is not supported: leave it out."
-                raise RefusedError(400, message, "unsupported", param=name)
+        neutral = {**_NEUTRAL, "best_of": (self.n or 1,)}
+        known = (*type(self).model_fields, *_HARMLESS, *neutral)
+        said = self.model_extra or {}
+        _refuse({name: said[name] for name in said if name not in _HARMLESS}, neutral, known)
 
     @model_validator(mode="after")
     def _few_stops(self) -> Asking:
@@ -164,6 +192,16 @@ class Turn(BaseModel):
             raise ValueError("a message needs text")
         return content
 
+    def refuse_what_is_not_supported(self, place: str) -> None:
+        """As of a request; `place` is where in it the message is.
+
+        Raises:
+            RefusedError: There is such a part.
+        """
+        if self.model_extra:
+            known = (*type(self).model_fields, *_TURN_NEUTRAL)
+            _refuse(self.model_extra, _TURN_NEUTRAL, known, f"{place}.")
+
     def message(self) -> Message:
         """As the renderer takes it."""
         content = self.content
@@ -183,6 +221,12 @@ class ChatRequest(Asking):
     def limit(self) -> int | None:
         """By its newer name or its older one."""
         return self.max_completion_tokens or self.max_tokens
+
+    def refuse_what_is_not_supported(self) -> None:
+        """Of the request and of each message."""
+        super().refuse_what_is_not_supported()
+        for i, turn in enumerate(self.messages):
+            turn.refuse_what_is_not_supported(f"messages.{i}")
 
     @property
     def likeliest(self) -> int | None:
@@ -239,3 +283,24 @@ class CompletionRequest(Asking):
         if isinstance(prompt[0], int):
             return (tuple(prompt),)
         return tuple(each if isinstance(each, str) else tuple(each) for each in prompt)
+
+
+def _refuse(
+    said: Mapping[str, Any],
+    neutral: Mapping[str, tuple[Any, ...]],
+    known: Iterable[str],
+    place: str = "",
+) -> None:
+    """See that what is said beside what is supported says nothing.
+
+    Raises:
+        RefusedError: It does; the nearest of the names that are known is told.
+    """
+    for name, value in said.items():
+        if value is None or value in neutral.get(name, ()):
+            continue
+        told = name[:_LONGEST_NAME]
+        close = [] if name in neutral else difflib.get_close_matches(told, known, n=1)
+        hint = f", or did you mean `{close[0]}`?" if close else "."
+        message = f"`{place}{told}` is not supported: leave it out{hint}"
+        raise RefusedError(400, message, "unsupported", param=f"{place}{told}")

@@ -58,13 +58,13 @@ class RefusedError(Exception):
         return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
 
 
-def refusal(error: MienError) -> RefusedError:
-    """What an error of ours means to a client."""
+def refusal(error: MienError, *, prompt: str = "messages") -> RefusedError:
+    """What an error of ours means to a client; `prompt` is what its request calls that."""
     message = str(error)
     if isinstance(error, BusyError):
         return RefusedError(503, message, "overloaded", wait=error.wait or 1)
     if isinstance(error, TooLongError):
-        return RefusedError(400, message, "context_length_exceeded", param="messages")
+        return RefusedError(400, message, "context_length_exceeded", param=prompt)
     if isinstance(error, InputError):
         return RefusedError(400, message, "invalid_request")
     if isinstance(error, AdapterError):  # its file was taken away or broken: not the client's doing
