@@ -296,13 +296,15 @@ def test_a_client_that_leaves_frees_its_slot(
 
 
 def test_a_request_that_takes_too_long_is_given_up(base: Base, shop: Workspace) -> None:
-    hasty = Settings(sampling=SAMPLING, timeout=0.001)
+    hasty = Settings(sampling=SAMPLING, timeout=0.05)
     with serving(base, shop, settings=hasty) as house:
+        gate, _ = held(house.engine)
         with pytest.raises(openai.InternalServerError, match="took too long") as caught:
             ask(house, "base")
         assert caught.value.status_code == 503 and caught.value.response.headers["retry-after"] == "5"
         body = {"model": "base", "messages": [{"role": "user", "content": "x"}], "stream": True}
         events = house.http.post("/v1/chat/completions", json=body).text.strip().split("\n\n")
+        gate.opened.set()
         assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "timeout"
         assert events[-1] == "data: [DONE]"
         house.until_idle()

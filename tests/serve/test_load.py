@@ -226,8 +226,9 @@ def test_who_asks_seldom_waits_for_one_reply_of_each_other_persona(
             again(popular[i % others])
         waits = list[int]()
         for _ in range(5):
-            rare, before = Diary(engine), engine.figures().steps
+            rare = Diary(engine)
             engine.submit(asked(prompt(4), PERSONAS[3], tokens), rare)
+            before = engine.figures().steps  # read before, it would count what this thread slept through
             rare.wait()
             waits.append(rare.steps[0] - before)
     # Those that run are finished, then one of each persona that waits; the rare one's turn comes after.
