@@ -22,7 +22,7 @@ test-vllm: $(VENV)/ready       ## the gateway before a real vLLM, in an environm
 	$(BIN)/python bench/vllm_cpu.py
 	$(BIN)/python -m pytest tests/serve/test_vllm.py
 
-storm: $(VENV)/ready $(LOCUST) ## serving: storms, load, fuzz; half an hour
+storm: $(VENV)/ready $(LOCUST) ## serving: storms, load, fuzz; a quarter of an hour
 	MIEN_LOCUST=$(LOCUST) $(BIN)/python -m pytest -s -m slow tests/serve/test_storm.py \
 	    tests/serve/test_load.py tests/serve/test_fuzz.py
 
