@@ -112,10 +112,6 @@ def running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return found
 
 
-def _round(value: float) -> str:
-    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
-
-
 def _distances(x: Axis, y: Axis) -> str:
     """Round divergences below, as far apart as they can be read."""
     parts, before = [], -math.inf
@@ -123,7 +119,7 @@ def _distances(x: Axis, y: Axis) -> str:
         place = x.at(math.sqrt(kl))
         if place - before >= 36:
             parts.append(svg.line(place, y.start, place, y.start + 4, stroke_opacity=0.5))
-            parts.append(svg.faint(_round(kl), place, y.start + 17, text_anchor="middle"))
+            parts.append(svg.faint(f"{kl:g}", place, y.start + 17, text_anchor="middle"))
             before = place
     words = "KL from the reference, nats a reply (root scale)"
     middle = (x.start + x.end) / 2
