@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeGuard
 
@@ -130,6 +130,10 @@ class Stream(Protocol):
 
     def cancel(self) -> None:
         """Want no more. Harmless before the start, and once all is said."""
+        ...
+
+    def waits(self) -> Sequence[float]:
+        """Of each reply that has not ended, the seconds in the queue until now, as far as known."""
         ...
 
 

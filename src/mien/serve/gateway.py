@@ -13,9 +13,9 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -299,7 +299,7 @@ class Gateway:
         model, usage = visit.model or UNKNOWN, answer.usage()
         if lease:
             lease.used = usage["total_tokens"]
-        for seconds in stream.waits() if isinstance(stream, _Queued) else ():
+        for seconds in stream.waits():
             self.metrics.queue.labels(model).observe(seconds)
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         self.metrics.prompt_tokens.labels(model).inc(usage["prompt_tokens"])
@@ -321,15 +321,6 @@ class Gateway:
         told = {"request_id": visit.id, "model": visit.model, "status": status, **visit.said}
         told["key"] = visit.key.name if visit.key else None
         log(logging.INFO, "request", None, ms=round(1000 * seconds, 1), **told)
-
-
-@runtime_checkable
-class _Queued(Protocol):
-    """Replies that wait for a slot which this process gives."""
-
-    def waits(self) -> Sequence[float]:
-        """Of each that has not ended, the seconds in the queue until now."""
-        ...
 
 
 def _visit(request: Request) -> Visit:

@@ -218,6 +218,10 @@ class RemoteStream:
             self.cancel()
             raise self._failed
 
+    def waits(self) -> Sequence[float]:
+        """As `Stream.waits`: a server does not tell."""
+        return ()
+
     def cancel(self) -> None:
         """Hang up, which vLLM takes as the end of a request."""
         for task in self._tasks:
