@@ -118,6 +118,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.005)
 
 
+def logged(caplog: pytest.LogCaptureFixture, event: str, answer: httpx2.Response) -> dict[str, Any]:
+    """The fields of the only line of that event about the request that was answered.
+
+    A line is written after its answer is sent, so that another test's may be among them.
+    """
+    lines = [vars(each)["fields"] for each in caplog.records if each.getMessage() == event]
+    (mine,) = [each for each in lines if each["request_id"] == answer.headers["x-request-id"]]
+    return dict(mine)
+
+
 @contextmanager
 def listening(gateway: Gateway) -> Iterator[int]:
     """The port of a real server in a thread."""

@@ -117,6 +117,7 @@ def test_a_blend_tells_what_it_is_made_of(house: House, shop: Workspace) -> None
 
 
 def test_blends_share_one_line_among_the_figures(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.until_idle()  # what was asked before is in the log
     with caplog.at_level("INFO", "mien.serve"):
         said(house, "witty:0.4")
         said(house, "witty:0.6")

@@ -24,6 +24,7 @@ from tests.serve.gateways import (
     base,
     expected,
     house,
+    logged,
     rendered,
     serving,
     shop,
@@ -230,10 +231,10 @@ def test_an_error_that_nobody_foresaw_is_told_at_the_end_of_a_stream_and_in_the_
     told = json.loads(events[-2].removeprefix("data: "))["error"]
     assert (told["code"], events[-1]) == ("internal_error", "data: [DONE]")
     assert "device" not in answer.text
-    lines = [(each.getMessage(), vars(each)["fields"], each.exc_info) for each in caplog.records]
-    (trace,) = [(fields, info) for event, fields, info in lines if event == "failed"]
-    assert trace[0] == {"request_id": "mine-2"} and trace[1] and "no more" in str(trace[1][1])
-    (line,) = [fields for event, fields, _ in lines if event == "request"]
+    assert logged(caplog, "failed", answer) == {"request_id": "mine-2"}
+    (trace,) = [each.exc_info for each in caplog.records if each.getMessage() == "failed"]
+    assert trace and "no more" in str(trace[1])
+    line = logged(caplog, "request", answer)
     assert (line["status"], line["error"], line["completion_tokens"]) == (200, "internal_error", 3)
 
 
@@ -250,7 +251,7 @@ def test_what_was_said_before_a_client_left_is_counted(
         house.until_idle()
         counted = house.metric('mien_reply_tokens_total{model="base"}')
         assert house.metric('mien_queue_seconds_count{model="base"}') == 1
-    (line,) = [vars(each)["fields"] for each in caplog.records if each.getMessage() == "request"]
+    line = logged(caplog, "request", answer)
     assert line["status"] == 499 and line["completion_tokens"] == counted >= 3
 
 

@@ -20,7 +20,7 @@ from mien.serve.keys import Key, Keys
 from mien.serve.protocol import ChatRequest
 from mien.serve.settings import Settings
 from mien.workspace import Workspace
-from tests.serve.gateways import SAMPLING, House, base, serving, shop
+from tests.serve.gateways import SAMPLING, House, base, logged, serving, shop
 from tests.serve.serving import held
 
 __all__ = ["base", "shop"]
@@ -344,10 +344,9 @@ def test_the_log_has_no_words_unless_asked(
         caplog.clear()
         given = Settings(sampling=SAMPLING, log_text=log_text)
         with caplog.at_level("INFO", "mien.serve"), serving(base, shop, settings=given) as house:
-            post(house, CHAT | {"messages": [{"role": "user", "content": "my secret"}]})
+            answer = post(house, CHAT | {"messages": [{"role": "user", "content": "my secret"}]})
             house.until_idle()
-        (record,) = [each for each in caplog.records if each.getMessage() == "request"]
-        return dict(vars(record)["fields"])
+        return logged(caplog, "request", answer)
 
     quiet = line(log_text=False)
     assert "secret" not in str(quiet)

@@ -87,14 +87,18 @@ class Door:
         visit = Visit(_id(headers.get("x-request-id", "")), scope["path"], time.monotonic())
         scope.setdefault("state", {})["visit"] = visit
         api = scope["path"].startswith("/v1/")
-        self.inflight += api
-        try:
-            await self._serve(scope, receive, _signed(visit, send), visit, headers, api)
-        finally:
-            visit.held.close()
-            self.inflight -= api
+        with visit.held:
             if api:
-                self._on_end(visit)
+                self.inflight += 1
+                visit.held.callback(self._leave, visit)
+            await self._serve(scope, receive, _signed(visit, send), visit, headers, api)
+
+    def _leave(self, visit: Visit) -> None:
+        """The last thing of a visit: who waits until nobody is inside finds it booked."""
+        try:
+            self._on_end(visit)
+        finally:
+            self.inflight -= 1
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, visit: Visit, headers: Headers, api: bool
