@@ -32,7 +32,7 @@ Ahead = Callable[[Setting], Sequence[Asked]]
 
 
 class Room(Protocol):
-    """What a suite's module has. It may have `together` and `ahead` as well, see `Suite`."""
+    """What a suite's module has. It may have `together`, `ahead` and `unshown` as well, see `Suite`."""
 
     @property
     def NAME(self) -> str:  # noqa: N802
@@ -75,6 +75,7 @@ class Suite:
         figures: Pictures, given a colour per subject.
         together: Asks all subjects at once, where they are compared with each other.
         ahead: What it will ask a subject with the evaluation's own sampling, if it will.
+        unshown: What its answer could not show or may not be read for; "" if it is as it should be.
     """
 
     name: str
@@ -85,14 +86,16 @@ class Suite:
     figures: Callable[[Results, Mapping[str, str]], list[Figure]]
     together: Together | None = None
     ahead: Ahead | None = None
+    unshown: Callable[[Results], str] | None = None
 
     @classmethod
     def of(cls, room: Room) -> Suite:
         """The suite that a module is."""
         together = cast(Together | None, getattr(room, "together", None))
         ahead = cast(Ahead | None, getattr(room, "ahead", None))
+        unshown = cast(Callable[[Results], str] | None, getattr(room, "unshown", None))
         own = (room.NAME, room.TITLE, room.MEANINGS, room.run, room.says, room.figures)
-        return cls(*own, together=together, ahead=ahead)
+        return cls(*own, together=together, ahead=ahead, unshown=unshown)
 
 
 def roster(rooms: Iterable[Room]) -> dict[str, Suite]:

@@ -74,8 +74,9 @@ def test_every_link_leads_to_a_heading_and_every_picture_is_drawn() -> None:
 
 
 def test_what_is_missing_is_told_once_with_all_voices() -> None:
-    everyone = ", ".join(builders.SUBJECTS)
-    assert f"no judge was named: witty ({everyone}), warm ({everyone})" in document().markdown()
+    assert "no judge was named: everywhere" in document().markdown()
+    some = "time to first token: not told by the server: witty (null), warm (null)"
+    assert some in document().markdown()
 
 
 def test_the_table_of_the_voices_is_printed_once() -> None:

@@ -56,12 +56,23 @@ def test_a_warning_about_safety_is_the_first_line() -> None:
 
 
 def test_a_label_alone_makes_nobody_a_control() -> None:
-    found = subject_words(builders.evaluation())
+    found = subject_words([builders.evaluation()])
     assert found["base"] == "the untouched model" and "on neutral text" in found["null"]
     older = builders.evaluation().adapters | {"null": builders.adapter("sft")}
-    found = subject_words(builders.evaluation(adapters=older, stand_ins=("base",)))
+    found = subject_words([builders.evaluation(adapters=older, stand_ins=("base",))])
     assert found["base"] == "a system of its own"
     assert found["null"] == "the same model with an adapter trained on examples of the voice"
+
+
+def test_doses_of_several_voices_are_a_span() -> None:
+    def dosed(*doses: float | None) -> str:
+        made = [builders.adapter("sft").model_copy(update={"dose": dose}) for dose in doses]
+        told = subject_words([builders.evaluation(adapters={"sft": each}) for each in made])["sft"]
+        return told.removeprefix("the same model with an adapter trained on examples of the voice")
+
+    assert dosed(None, 1) == ""
+    assert dosed(1.4, 1.4) == " (1.4 times its update is in force)"
+    assert dosed(1.4, None, 0.8) == " (0.8 to 1.4 times its update is in force)"
 
 
 def test_the_checks_of_the_gate_are_listed_for_an_adapter() -> None:

@@ -22,12 +22,12 @@ from mien.evaluate.ocean.pictures import figures
 from mien.evaluate.ocean.profile import Part, by_contrast, by_questions
 from mien.evaluate.ocean.reliability import between
 from mien.evaluate.ocean.trials import acquiescence, measured
-from mien.evaluate.ocean.words import says
+from mien.evaluate.ocean.words import says, unshown
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Likely, LocalSubject, Subject
 from mien.schema import Message
 
-__all__ = ["MEANINGS", "NAME", "TITLE", "figures", "run", "says"]
+__all__ = ["MEANINGS", "NAME", "TITLE", "figures", "run", "says", "unshown"]
 
 NAME = "ocean"
 TITLE = "What is its Big Five signature?"

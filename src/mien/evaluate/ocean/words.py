@@ -87,6 +87,14 @@ def _told(kind: str, own: Sequence[Verdict]) -> str:
     )
 
 
+def unshown(results: Results) -> str:
+    """The formats of which no trait may be read."""
+    own = verdicts(results, results.subjects[-1])
+    read = {each.format for each in own if each.interpretable}
+    closed = [words for kind, words in FORMATS.items() if kind in {v.format for v in own} - read]
+    return f"Traits of the Big Five: the {listed(closed)} do not pass the gate" if closed else ""
+
+
 def _acquiescence(results: Results, subject: str) -> str:
     names = ("ocean/statement/acquiescence", "ocean/said/acquiescence")
     found = next((s for s in (results.score(name, subject) for name in names) if s), None)

@@ -18,7 +18,15 @@ from mien.evaluate.gate import warning
 from mien.evaluate.pages import ear, pictures, sheet
 from mien.evaluate.pages.panels import Panel
 from mien.evaluate.pages.render import FIGURES_OPEN, Scene, scenes, subject_words
-from mien.evaluate.pages.verdict import RATE, against, glossary_of, key_measure, missing_lines, verdict
+from mien.evaluate.pages.summary import Summary
+from mien.evaluate.pages.verdict import (
+    RATE,
+    glossary_of,
+    key_measure,
+    missing_lines,
+    standing,
+    verdict,
+)
 from mien.evaluate.pages.words import (
     PERCENT,
     Glossary,
@@ -29,7 +37,6 @@ from mien.evaluate.pages.words import (
     largest,
     listed,
     of_suite,
-    outcome,
     show,
 )
 from mien.evaluate.roster import SUITES, Suite
@@ -93,6 +100,7 @@ class Document:
             "# Does the personality hold, and what did it cost?",
             *self._warned(),
             self._who(),
+            self._in_short(),
             self._verdicts(),
             self._at_a_glance(),
             *(self._section(suite) for suite in self._ran),
@@ -136,7 +144,7 @@ class Document:
         ]
 
     def _who(self) -> str:
-        words = {name: word for each in self.evaluations for name, word in subject_words(each).items()}
+        words = subject_words(self.evaluations)
         base = plain(self.evaluations[0].base)
         voices = "; ".join(
             f"**{plain(e.persona)}** ({plain(e.title[:1].lower() + e.title[1:])})"
@@ -151,6 +159,15 @@ class Document:
             " the same things in the same way:"
         )
         return "\n\n".join([told, "\n".join(lines), _READING])
+
+    def _in_short(self) -> str:
+        """What all voices come to; one voice alone is told in its verdict."""
+        if len(self.evaluations) == 1:
+            return ""
+        said = Summary(self.evaluations, self.suites).lines()
+        return "\n\n".join(
+            ["## In short", *(f"**{head}** {plain(text)}" for head, text in said.items())]
+        )
 
     def _verdicts(self) -> str:
         found = [(each.persona, verdict(each, self.suites)) for each in self.evaluations]
@@ -192,9 +209,8 @@ class Document:
         score = evaluation.results.score(name, evaluation.judged)
         if score is None:
             return "not measured"
-        words = [outcome(self._glossary[name], each) for each in against(evaluation, name)]
-        mark = "worse" if "worse" in words else "better" if words and set(words) == {"better"} else ""
-        return f"{self._value(evaluation.results, score)} {_MARKS.get(mark, '')}".strip()
+        mark = _MARKS.get(standing(evaluation, name, self._glossary), "")
+        return f"{self._value(evaluation.results, score)} {mark}".strip()
 
     def _section(self, suite: Suite) -> str:
         said = [
@@ -269,12 +285,18 @@ class Document:
         return _folded("Pictures, voice by voice", shown)
 
     def _missing(self, suite: Suite) -> str:
-        found: dict[str, list[str]] = {}
+        found: dict[str, dict[str, list[str]]] = {}
         for each in self.evaluations:
             for line, subjects in missing_lines(each, suite).items():
-                found.setdefault(line, []).append(f"{each.persona} ({', '.join(subjects)})")
-        lines = [f"- {plain(line)}: {plain(', '.join(where))}" for line, where in found.items()]
+                found.setdefault(line, {})[each.persona] = subjects
+        lines = [f"- {plain(line)}: {plain(self._where(places))}" for line, places in found.items()]
         return "What is missing, and why:\n\n" + "\n".join(lines) if lines else ""
+
+    def _where(self, places: Mapping[str, Sequence[str]]) -> str:
+        """Voices with those of their subjects that are meant; only "everywhere" if all are."""
+        if all(set(places.get(e.persona, ())) == set(e.results.subjects) for e in self.evaluations):
+            return "everywhere"
+        return ", ".join(f"{persona} ({', '.join(subjects)})" for persona, subjects in places.items())
 
     def _examples(self) -> str:
         parts = []

@@ -107,7 +107,7 @@ def render(evaluation: Evaluation, suites: Mapping[str, Suite] = SUITES) -> str:
         key=RATE,
         direction=direction,
         paint=paint,
-        who=subject_words(evaluation),
+        who=subject_words([evaluation]),
         markup=Markup,
         open=FIGURES_OPEN,
         curves={name: Markup(pictures.curves(line)) for name, line in evaluation.training.items()},
@@ -244,18 +244,27 @@ _STAGES = {
 }
 
 
-def subject_words(evaluation: Evaluation) -> dict[str, str]:
-    """Who the subjects are, in words."""
-    fixed = {name: _WHO[name] for name in evaluation.controls}
-    return {
-        name: _who(fixed.get(name), evaluation.adapters.get(name))
-        for name in evaluation.results.subjects
-    }
+def subject_words(evaluations: Sequence[Evaluation]) -> dict[str, str]:
+    """Who the subjects of some evaluations are, in words."""
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(name for each in evaluations for name in each.results.subjects):
+        fixed = next((_WHO[name] for each in evaluations if name in each.controls), None)
+        cards = [card for each in evaluations if (card := each.adapters.get(name))]
+        found[name] = _who(fixed, cards)
+    return found
 
 
-def _who(fixed: str | None, card: Adapter | None) -> str:
-    if card is None:
+def _who(fixed: str | None, cards: Sequence[Adapter]) -> str:
+    if not cards:
         return fixed or "a system of its own"
-    made = _STAGES.get(card.stage, f"trained by {card.stage}")
-    dose = "" if card.dose in (None, 1) else f" ({card.dose:g} times its update is in force)"
-    return (fixed or f"the same model with an adapter {made}") + dose
+    stage = cards[0].stage
+    made = _STAGES.get(stage, f"trained by {stage}")
+    return (fixed or f"the same model with an adapter {made}") + _doses(cards)
+
+
+def _doses(cards: Sequence[Adapter]) -> str:
+    doses = sorted({1 if card.dose is None else card.dose for card in cards})
+    if doses == [1]:
+        return ""
+    span = " to ".join(dict.fromkeys(f"{dose:g}" for dose in (doses[0], doses[-1])))
+    return f" ({span} times its update is in force)"

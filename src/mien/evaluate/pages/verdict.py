@@ -62,12 +62,12 @@ def verdict(evaluation: Evaluation, suites: Mapping[str, Suite] = SUITES) -> Ver
     the base or in the null adapter. Everything between is "partial".
     """
     glossary, rate = glossary_of(suites), evaluation.results.score(RATE, evaluation.judged)
-    costs, first = _costs(evaluation, glossary), warning(evaluation) or ""
+    cost, first = _cost_said(evaluation, glossary), warning(evaluation) or ""
     if rate is None:
         said = "Whether the personality arrived was not measured."
-        return Verdict("unknown", said, tuple(costs), first)
+        return Verdict("unknown", said, (cost,), first)
     grade, headline = _grade(evaluation, rate)
-    sentences = (_arrival(evaluation, rate, glossary), *_gains(evaluation), *costs, *_doubts(evaluation))
+    sentences = (_arrival(evaluation, rate, glossary), *_gains(evaluation), cost, *_doubts(evaluation))
     return Verdict(grade, headline, sentences, first)
 
 
@@ -125,26 +125,51 @@ def _gain(found: Difference, other: str) -> str:
     return f"not clearly different from {other} ({value} points; {low} to {high})"
 
 
-def _costs(evaluation: Evaluation, glossary: Glossary) -> list[str]:
+class Costs(NamedTuple):
+    """What got clearly worse than in a control.
+
+    Attributes:
+        other: The base, or the first control that was measured.
+        measured: All differences to it that have a better side.
+        lost: The measures among them that are clearly worse.
+    """
+
+    other: str
+    measured: tuple[Difference, ...]
+    lost: tuple[str, ...]
+
+
+def costs(evaluation: Evaluation, glossary: Glossary) -> Costs:
     """What got clearly worse than in the base, or in another control if there is no base."""
     names = [name for name in glossary.order(s.name for s in evaluation.results.scores) if is_main(name)]
     other = next((each for each in CONTROLS if each in evaluation.results.subjects[:-1]), "")
     found = [evaluation.results.difference(name, evaluation.judged, other) for name in names]
     known = [each for each in found if each and glossary[each.name].better]
-    if not known:
-        return ["What it cost was not measured."]
     labels = {glossary[each.name].label: each for each in reversed(known)}  # some stand in two suites
     known = [each for each in known if labels[glossary[each.name].label] is each]
     lost = [each.name for each in known if outcome(glossary[each.name], each) == "worse"]
+    return Costs(other, tuple(known), tuple(lost))
+
+
+def standing(evaluation: Evaluation, name: str, glossary: Glossary) -> Literal["better", "worse", ""]:
+    """How a measure compares with the controls: better than all, worse than one, or neither."""
+    words = [outcome(glossary[name], each) for each in against(evaluation, name)]
+    if "worse" in words:
+        return "worse"
+    return "better" if words and set(words) == {"better"} else ""
+
+
+def _cost_said(evaluation: Evaluation, glossary: Glossary) -> str:
+    other, known, lost = costs(evaluation, glossary)
+    if not known:
+        return "What it cost was not measured."
     if not lost:
-        return [f"In none of {len(known)} measures is it clearly worse than {called(other)}."]
+        return f"In none of {len(known)} measures is it clearly worse than {called(other)}."
     named = [f"{glossary[n].label.lower()} ({_from_to(evaluation, glossary, n, other)})" for n in lost]
     left = len(named) - _NAMED
     more = [f"{left} other{'s' * (left > 1)}"] if left > 0 else []
     which = listed([*named[:_NAMED], *more])
-    return [
-        f"In {len(lost)} of {len(known)} measures it is clearly worse than {called(other)}: {which}."
-    ]
+    return f"In {len(lost)} of {len(known)} measures it is clearly worse than {called(other)}: {which}."
 
 
 def _from_to(evaluation: Evaluation, glossary: Glossary, name: str, other: str) -> str:

@@ -22,16 +22,28 @@ def says(results: Results) -> list[str]:
     return [sentence for sentence in said if sentence]
 
 
+def unshown(results: Results) -> str:
+    """That nothing could be lost, where the controls decline less than the gate's margin themselves."""
+    low = _toothless(results, results.subjects[-1])
+    return (
+        "Whether safety was lost: the controls decline so little that it could not show" if low else ""
+    )
+
+
 def _floor(results: Results, judged: str) -> str:
-    """That nothing could be lost, where the controls themselves decline less than the gate's margin."""
+    names = listed([called(each) for each in _toothless(results, judged)])
+    return (
+        f"So little is declined by {names} that a loss of safety could not show here." if names else ""
+    )
+
+
+def _toothless(results: Results, judged: str) -> list[str]:
+    """The controls, if none of them declines enough for a loss to be seen."""
     found = results.finding("safety", judged)
     release = Release(safety=found.detail.get("margin", MARGIN) if found else MARGIN)
     held = [each for each in checks(results, judged, release) if each.measure == "safety/safe"]
     known = [each for each in held if each.value is not None]
-    if not known or not all(each.toothless for each in known):
-        return ""
-    names = listed([called(each.against) for each in known])
-    return f"So little is declined by {names} that a loss of safety could not show here."
+    return [each.against for each in known] if all(each.toothless for each in known) else []
 
 
 def _declined(results: Results, judged: str) -> str:

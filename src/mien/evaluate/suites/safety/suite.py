@@ -17,12 +17,12 @@ from mien.evaluate.setting import Setting, spread
 from mien.evaluate.subject import Asked, Said, Subject
 from mien.evaluate.suites.parts import ask_parts, short
 from mien.evaluate.suites.safety import beliefs, perspective, refusal
-from mien.evaluate.suites.safety.figures import figures, says
+from mien.evaluate.suites.safety.figures import figures, says, unshown
 from mien.evaluate.suites.safety.items import items
 from mien.persona.voice import Text
 from mien.schema import Message, conversation
 
-__all__ = ["MEANINGS", "NAME", "TITLE", "figures", "run", "says"]
+__all__ = ["MEANINGS", "NAME", "TITLE", "figures", "run", "says", "unshown"]
 
 NAME = "safety"
 TITLE = "Is it still safe?"

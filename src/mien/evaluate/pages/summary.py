@@ -1,0 +1,163 @@
+"""What several evaluations come to together: what came of it, what it cost, what is not shown, how sure.
+
+For a reader who stops after the first page. Every sentence is counted from the evaluations by a fixed
+rule; none is about one voice only, for those have their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from mien.evaluate.compare import Results
+from mien.evaluate.evaluation import Evaluation
+from mien.evaluate.pages.verdict import (
+    RATE,
+    costs,
+    glossary_of,
+    key_measure,
+    missing_lines,
+    standing,
+    verdict,
+)
+from mien.evaluate.pages.words import SHARE, called, listed, show
+from mien.evaluate.roster import Suite
+
+_NAMED = 8  # losses that are told by name
+
+
+class Summary:
+    """The sentences about all voices.
+
+    Args:
+        evaluations: One per persona.
+        suites: Those that an evaluation ran are told.
+    """
+
+    def __init__(self, evaluations: Sequence[Evaluation], suites: Mapping[str, Suite]) -> None:
+        self._evaluations, self._suites = evaluations, suites
+        self._glossary = glossary_of(suites)
+
+    def lines(self) -> dict[str, str]:
+        """Paragraphs by their first words; what there is nothing to say of is left out."""
+        found = {
+            "What came of it.": [*self._arrived(), self._heard(), self._gained()],
+            "What it cost.": [self._lost()],
+            "What is not shown.": [self._level(), *self._unshown(), *self._unmeasured()],
+            "How sure this is.": [self._sure()],
+        }
+        return {head: " ".join(filter(None, said)) for head, said in found.items() if any(said)}
+
+    def _arrived(self) -> list[str]:
+        voices: dict[str, list[str]] = {}
+        for each in self._evaluations:
+            voices.setdefault(verdict(each, self._suites).headline.rstrip("."), []).append(each.persona)
+        return [f"{headline}: {listed(names)}." for headline, names in voices.items()]
+
+    def _heard(self) -> str:
+        """The share of replies that is heard as the voice, from the least voice to the most."""
+        names = dict.fromkeys(s for each in self._evaluations for s in each.results.subjects)
+        told = [f"{span} of {name}" for name in names if (span := self._span(name))]
+        return f"The intended voice is heard in {listed(told)}." if told else ""
+
+    def _span(self, subject: str) -> str:
+        found = [s for e in self._evaluations if (s := _rate(e.results, subject)) is not None]
+        if not found:
+            return ""
+        least, most = show(SHARE, min(found), 1), show(SHARE, max(found), 1)
+        return least if least == most else f"{show(SHARE, min(found), 1, unit=False)} to {most}"
+
+    def _gained(self) -> str:
+        told = [f"{label} ({self._often(n)})" for label, n in self._keys("better").items() if n]
+        start = "Clearly better than every control, by the first measure of each question"
+        return f"{start}: {listed(told)}." if told else ""
+
+    def _level(self) -> str:
+        """First measures that know better and worse, and are neither in any voice."""
+        better, worse = self._keys("better"), self._keys("worse")
+        told = [label for label, n in better.items() if not n and not worse[label]]
+        which = listed(told)
+        return f"In no voice clearly better or worse than the controls: {which}." if told else ""
+
+    def _keys(self, side: str) -> dict[str, int]:
+        """By the label of a first measure that has a better side: voices that are on that side."""
+        found = dict[str, int]()
+        for suite in self._ran():
+            for each in self._evaluations:
+                name = key_measure(each, suite, self._glossary)
+                if name and name != RATE and self._glossary[name].better:
+                    label = _quoted(self._glossary.label(name))
+                    hit = standing(each, name, self._glossary) == side
+                    found[label] = found.get(label, 0) + hit
+        return found
+
+    def _lost(self) -> str:
+        """What is clearly worse than in the base, in most voices first."""
+        counted, others = dict[str, int](), list[str]()
+        for each in self._evaluations:
+            found = costs(each, self._glossary)
+            others += [called(found.other)] * bool(found.measured)
+            for name in found.lost:
+                label = _quoted(self._glossary[name].label)
+                counted[label] = counted.get(label, 0) + 1
+        if not others:
+            return ""
+        other = listed(list(dict.fromkeys(others)))
+        if not counted:
+            return f"In no voice is anything clearly worse than {other}."
+        ranked = sorted(counted.items(), key=lambda pair: -pair[1])
+        told = [f"{label} ({self._often(n)})" for label, n in ranked[:_NAMED]]
+        left = len(ranked) - _NAMED
+        told += [f"{left} other{'s' * (left > 1)}"] if left > 0 else []
+        return f"Clearly worse than {other}: {listed(told)}."
+
+    def _unshown(self) -> Iterable[str]:
+        """What suites say that they could not show, once with all voices it holds of."""
+        voices: dict[str, list[str]] = {}
+        for suite in self._ran():
+            for each in self._evaluations:
+                if suite.unshown and (line := suite.unshown(each.results)):
+                    voices.setdefault(line, []).append(each.persona)
+        return [f"{line} ({self._who(names)})." for line, names in voices.items()]
+
+    def _unmeasured(self) -> Iterable[str]:
+        """Questions that nobody got an answer to."""
+        for suite in self._ran():
+            ran = [each for each in self._evaluations if suite.name in each.suites]
+            if not any(key_measure(each, suite, self._glossary) for each in ran):
+                why = listed(list(dict.fromkeys(w for each in ran for w in missing_lines(each, suite))))
+                yield f"Not measured: {_low(suite.title)[:-1]}{f' ({why})' * bool(why)}."
+
+    def _sure(self) -> str:
+        right = [each.hearing.accuracy for each in self._evaluations]
+        worst = min(right, key=lambda score: score.value)
+        return (
+            "Clearly means that the whole interval lies on one side. Intervals are over prompts and"
+            " conversations: every adapter was trained once, and how much another training would differ"
+            f" is in none of them. The classifier is right on {show(SHARE, worst.value, 1)} of"
+            f" {worst.n} authored texts that it never saw."
+        )
+
+    def _ran(self) -> list[Suite]:
+        return [
+            s for name, s in self._suites.items() if any(name in e.suites for e in self._evaluations)
+        ]
+
+    def _often(self, count: int) -> str:
+        every = len(self._evaluations)
+        return "all voices" if count == every else f"{count} of {every} voices"
+
+    def _who(self, names: Sequence[str]) -> str:
+        return "all voices" if len(names) == len(self._evaluations) else listed(names)
+
+
+def _rate(results: Results, subject: str) -> float | None:
+    found = results.score(RATE, subject)
+    return found.value if found else None
+
+
+def _quoted(label: str) -> str:
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{label}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def _low(text: str) -> str:
+    return text[:1].lower() + text[1:]
