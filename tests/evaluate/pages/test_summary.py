@@ -29,7 +29,7 @@ def test_voices_are_counted_by_their_verdicts_and_heard_from_least_to_most() -> 
     assert "The personality arrived: witty and calm." in came
     assert "The personality did not arrive: warm." in came
     assert "5 to 20 % of base" in came and "20 to 85 % of dpo" in came
-    assert "“Held” (2 of 3 voices)" in came and "Voice heard" not in came
+    assert "“Held” (2 of 3 voices; 20 to 85 %)" in came and "Voice heard" not in came
 
 
 def test_what_is_lost_is_counted_from_most_voices_to_fewest() -> None:
@@ -48,7 +48,10 @@ def test_what_is_lost_is_counted_from_most_voices_to_fewest() -> None:
 
 def test_what_is_level_unread_or_unmeasured_is_said_to_be_not_shown() -> None:
     shown = told(dict.fromkeys(VOICES, builders.FAILED))["What is not shown."]
-    assert "In no voice clearly better or worse than the controls: “Held” and “Speed”." in shown
+    assert (
+        "In no voice clearly better or worse than the controls: “Held” (20 %) and “Speed” (58.0)."
+        in shown
+    )
     assert "Not measured: what does a judge say (no judge was named)." in shown
     suites = builders.suites()
     suites["pressure"] = replace(suites["pressure"], unshown=lambda results: "The pressure was light")

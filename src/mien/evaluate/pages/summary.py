@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mien.evaluate.compare import Results
 from mien.evaluate.evaluation import Evaluation
 from mien.evaluate.pages.verdict import (
     RATE,
@@ -23,6 +22,7 @@ from mien.evaluate.pages.words import SHARE, called, listed, show
 from mien.evaluate.roster import Suite
 
 _NAMED = 8  # losses that are told by name
+_FIRST = "the first measure of each question"
 
 
 class Summary:
@@ -41,7 +41,7 @@ class Summary:
         """Paragraphs by their first words; what there is nothing to say of is left out."""
         found = {
             "What came of it.": [*self._arrived(), self._heard(), self._gained()],
-            "What it cost.": [self._lost()],
+            "What it cost.": [self._lost(), self._fell()],
             "What is not shown.": [self._level(), *self._unshown(), *self._unmeasured()],
             "How sure this is.": [self._sure()],
         }
@@ -55,39 +55,59 @@ class Summary:
 
     def _heard(self) -> str:
         """The share of replies that is heard as the voice, from the least voice to the most."""
-        names = dict.fromkeys(s for each in self._evaluations for s in each.results.subjects)
-        told = [f"{span} of {name}" for name in names if (span := self._span(name))]
+        told = [f"{span} of {each}" for each in self._subjects() if (span := self._span(RATE, each))]
         return f"The intended voice is heard in {listed(told)}." if told else ""
 
-    def _span(self, subject: str) -> str:
-        found = [s for e in self._evaluations if (s := _rate(e.results, subject)) is not None]
+    def _subjects(self) -> list[str]:
+        return list(dict.fromkeys(s for each in self._evaluations for s in each.results.subjects))
+
+    def _span(self, name: str, subject: str | None = None) -> str:
+        """From the least voice to the most; of the judged subject unless another is named."""
+        found = [
+            score
+            for each in self._evaluations
+            if (score := each.results.score(name, subject or each.judged)) is not None
+        ]
         if not found:
             return ""
-        least, most = show(SHARE, min(found), 1), show(SHARE, max(found), 1)
-        return least if least == most else f"{show(SHARE, min(found), 1, unit=False)} to {most}"
+        means = self._glossary[name]
+        size = max(max(abs(score.low), abs(score.high)) for score in found)
+        values = [score.value for score in found]
+        least, most = show(means, min(values), size), show(means, max(values), size)
+        return least if least == most else f"{show(means, min(values), size, unit=False)} to {most}"
 
     def _gained(self) -> str:
-        told = [f"{label} ({self._often(n)})" for label, n in self._keys("better").items() if n]
-        start = "Clearly better than every control, by the first measure of each question"
-        return f"{start}: {listed(told)}." if told else ""
+        told = listed(self._on_side("better"))
+        return f"By {_FIRST}, clearly better than every control: {told}." if told else ""
+
+    def _fell(self) -> str:
+        told = listed(self._on_side("worse"))
+        return f"By {_FIRST}, clearly worse than at least one control: {told}." if told else ""
+
+    def _on_side(self, side: str) -> list[str]:
+        keys = {name: sides.count(side) for name, sides in self._keys().items() if side in sides}
+        return [
+            f"{_quoted(self._glossary.label(name))} ({self._often(count)}; {self._span(name)})"
+            for name, count in keys.items()
+        ]
 
     def _level(self) -> str:
-        """First measures that know better and worse, and are neither in any voice."""
-        better, worse = self._keys("better"), self._keys("worse")
-        told = [label for label, n in better.items() if not n and not worse[label]]
-        which = listed(told)
-        return f"In no voice clearly better or worse than the controls: {which}." if told else ""
+        """First measures that are clearly better or worse in no voice."""
+        told = [
+            f"{_quoted(self._glossary.label(name))} ({self._span(name)})"
+            for name, sides in self._keys().items()
+            if set(sides) == {""}
+        ]
+        return f"In no voice clearly better or worse than the controls: {listed(told)}." if told else ""
 
-    def _keys(self, side: str) -> dict[str, int]:
-        """By the label of a first measure that has a better side: voices that are on that side."""
-        found = dict[str, int]()
+    def _keys(self) -> dict[str, list[str]]:
+        """How first measures that have a better side stand, voice by voice."""
+        found: dict[str, list[str]] = {}
         for suite in self._ran():
             for each in self._evaluations:
                 name = key_measure(each, suite, self._glossary)
                 if name and name != RATE and self._glossary[name].better:
-                    label = _quoted(self._glossary.label(name))
-                    hit = standing(each, name, self._glossary) == side
-                    found[label] = found.get(label, 0) + hit
+                    found.setdefault(name, []).append(standing(each, name, self._glossary))
         return found
 
     def _lost(self) -> str:
@@ -97,7 +117,7 @@ class Summary:
             found = costs(each, self._glossary)
             others += [called(found.other)] * bool(found.measured)
             for name in found.lost:
-                label = _quoted(self._glossary[name].label)
+                label = _quoted(_up(self._glossary[name].label))
                 counted[label] = counted.get(label, 0) + 1
         if not others:
             return ""
@@ -150,13 +170,12 @@ class Summary:
         return "all voices" if len(names) == len(self._evaluations) else listed(names)
 
 
-def _rate(results: Results, subject: str) -> float | None:
-    found = results.score(RATE, subject)
-    return found.value if found else None
-
-
 def _quoted(label: str) -> str:
     return f"\N{LEFT DOUBLE QUOTATION MARK}{label}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def _up(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _low(text: str) -> str:
