@@ -79,6 +79,13 @@ def test_what_is_missing_is_told_once_with_all_voices() -> None:
     assert some in document().markdown()
 
 
+def test_what_a_suite_says_of_every_voice_alike_is_said_once() -> None:
+    hold = section("Does it hold?")
+    assert hold.count("It holds in 85 of 100 attempts.") == 1 and "- **witty**" not in hold
+    alone = Document([document().evaluations[0]], builders.suites()).markdown()
+    assert "- **witty**: It holds in 85 of 100 attempts." in alone
+
+
 def test_the_table_of_the_voices_is_printed_once() -> None:
     assert "The table is [at the beginning](#did-the-personality-arrive)." in section(
         "Is the personality there?"

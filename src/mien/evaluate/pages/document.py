@@ -213,10 +213,16 @@ class Document:
         return f"{self._value(evaluation.results, score)} {mark}".strip()
 
     def _section(self, suite: Suite) -> str:
-        said = [
-            f"- **{plain(each.persona)}**: {plain(' '.join(lines))}"
+        told = [
+            (each.persona, suite.says(each.results))
             for each in self.evaluations
-            if suite.name in each.suites and (lines := suite.says(each.results))
+            if suite.name in each.suites
+        ]
+        every = [line for line in told[0][1] if all(line in lines for _, lines in told)] if told[1:] else []
+        said = [
+            f"- **{plain(persona)}**: {plain(' '.join(own))}"
+            for persona, lines in told
+            if (own := [line for line in lines if line not in every])
         ]
         names = self._main(suite)
         tables = [
@@ -228,7 +234,8 @@ class Document:
         between = diversity.between_says(self.apart) if suite.name == diversity.NAME else []
         parts = [
             f"## {plain(suite.title)}",
-            "\n".join(said) or "Nothing could be measured.",
+            "\n".join(said),
+            plain(" ".join(every)) or ("" if said else "Nothing could be measured."),
             " ".join(map(plain, between)),
             picture,
             *tables[:1],
