@@ -200,7 +200,8 @@ class Document:
             f"The first measure of every suite, for {judged} ({_MARKS['better']}"
             " better than every control that was measured,"
             f" {_MARKS['worse']} worse than at least one; no mark: neither is clear, or neither way is"
-            " better)."
+            " better). Compare what stands in a line, and not one line with another: some questions cut"
+            " replies short, and in a short reply every voice is heard less often."
         )
         picture = f"![The same for all systems: voices by systems]({self.folder}/matrix.svg)"
         return f"## At a glance\n\n{about}\n\n{_table(heads, rows)}\n\n{picture}"
@@ -218,7 +219,9 @@ class Document:
             for each in self.evaluations
             if suite.name in each.suites
         ]
-        every = [line for line in told[0][1] if all(line in lines for _, lines in told)] if told[1:] else []
+        every = (
+            [line for line in told[0][1] if all(line in lines for _, lines in told)] if told[1:] else []
+        )
         said = [
             f"- **{plain(persona)}**: {plain(' '.join(own))}"
             for persona, lines in told
@@ -320,7 +323,7 @@ class Document:
             f"Size `{first.size}`, mien {first.version}, {plain(first.device)}; base {plain(first.base)}"
             f" (`{first.base_hash[:_HASH]}`). Sampling: {_pairs(first.sampling)}."
         )
-        heads = ["voice", "adapter", "sha256", "dose", "examples", "trained in", "evaluated in", "made"]
+        heads = ["voice", "adapter", "sha256", "dose", "examples", "evaluated"]
         rows = [
             [
                 plain(each.persona),
@@ -328,8 +331,6 @@ class Document:
                 f"`{card.adapter_hash[:_HASH]}`",
                 "" if card.dose is None else f"{card.dose:g}",
                 str(card.examples),
-                f"{card.seconds:.0f} s",
-                f"{sum(each.seconds.values()):.0f} s",
                 each.made,
             ]
             for each in self.evaluations

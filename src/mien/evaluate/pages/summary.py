@@ -151,7 +151,8 @@ class Summary:
         right = [each.hearing.accuracy for each in self._evaluations]
         worst = min(right, key=lambda score: score.value)
         return (
-            "Clearly means that the whole interval lies on one side. Intervals are over prompts and"
+            "Clearly means that the whole interval lies on one side. Shares heard of different questions"
+            " are not to be compared, for some cut replies short. Intervals are over prompts and"
             " conversations: every adapter was trained once, and how much another training would differ"
             f" is in none of them. The classifier is right on {show(SHARE, worst.value, 1)} of"
             f" {worst.n} authored texts that it never saw."

@@ -98,6 +98,40 @@ def test_without_probes_none_is_asked_measured_or_drawn(tmp_path: Path) -> None:
     assert len(drift.figures(compared("witty", ["witty"], [found]), PAINT)) == 4
 
 
+def test_what_is_asked_alone_has_no_history_and_the_seed_of_its_turn(tmp_path: Path) -> None:
+    actor = until(3)
+    found = run(actor, setting(tmp_path, turns=8))
+    assert values(found, "drift/alone") == (1.0,) * 4 * 8
+    assert values(found, "drift/lost") == (6 / 8,) * 4  # two of eight turns are in the voice
+    talks, alone = actor.asked[: -4 * 7], actor.asked[-4 * 7 :]  # the first turns are remembered
+    assert {len(each.messages) for each in alone} == {1}
+    inside = {(each.messages[-1].content, each.seed) for each in talks if len(each.messages) > 1}
+    assert {(each.messages[-1].content, each.seed) for each in alone} < inside
+
+
+def test_who_is_as_plain_alone_has_lost_nothing_to_the_conversation(tmp_path: Path) -> None:
+    plain = run(Actor(lambda *_: OUT, "plain"), setting(tmp_path, turns=8))
+    assert set(values(plain, "drift/alone")) == {0.0} and set(values(plain, "drift/lost")) == {0.0}
+
+
+def test_of_long_conversations_some_questions_are_asked_alone(tmp_path: Path) -> None:
+    found = run(until(51), setting(tmp_path, turns=100))
+    assert len(values(found, "drift/alone")) == 4 * 14
+    assert values(found, "drift/lost") == (0.5,) * 4
+
+
+def test_who_can_only_be_asked_in_conversation_is_measured_there(tmp_path: Path) -> None:
+    def rule(turn: int, each: Asked) -> str:
+        if len(each.messages) == 1 and each.messages[0].content not in openings:
+            raise UnableError("tape: no reply is recorded.")
+        return IN
+
+    openings = {script.opening for script in book().scripts}
+    found = run(Actor(rule), setting(tmp_path))
+    assert found.missing == ("asked alone: tape: no reply is recorded.",)
+    assert set(values(found, "drift/held")) == {1.0}
+
+
 def test_a_hundred_turns_are_held_and_the_break_is_dated(tmp_path: Path) -> None:
     finding = run(until(60), setting(tmp_path, turns=100))
     course = finding.detail["users"]["pulled"]
@@ -154,15 +188,18 @@ def test_the_sentences_come_from_the_numbers(tmp_path: Path) -> None:
     # 5 of 8 turns in each of 8 conversations, and two turns more: the middle is 5 / 8.25 = 0.606,
     # half the width 1.96 sqrt(((8 * 0.625**2 + 0.25) / 8.25 - 0.606**2) / 8.25) = 0.139.
     assert "; against base +62 points, +47 to +75)" in said[0]
-    assert "it drifts out of the voice" in said[1]
-    assert "8 of 8 (half of them by turn 6, 95 % interval 6 to" in said[2]
-    assert "changes little in" in said[3] and "0 points" in said[3]
+    assert "the same is asked alone and answered as shortly, it is heard in 100 %" in said[1]
+    assert "the conversation takes from it (\N{MINUS SIGN}38 points, " in said[1]
+    assert "it drifts out of the voice" in said[2]
+    assert "8 of 8 (half of them by turn 6, 95 % interval 6 to" in said[3]
+    assert "changes little in" in said[4] and "0 points" in said[4]
 
 
 def test_few_conversations_show_no_drift(tmp_path: Path) -> None:
     said = drift.says(results(tmp_path, turns=8))
     assert "against base +62 points, +32 to +86, which may be chance" in said[0]
-    assert "no drift that 4 conversations could show" in said[1]
+    assert "nothing that 4 conversations could show to be lost" in said[1]
+    assert "no drift that 4 conversations could show" in said[2]
 
 
 def test_every_measure_and_score_has_a_meaning(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ def sentences(results: Results, details: dict[str, Detail]) -> list[str]:
         return []
     found = (
         _held(results, judged, details[judged].turns),
+        _lost(results, judged),
         _slope(results, judged),
         _breaks(judged, details),
         _pull(results, judged),
@@ -34,6 +35,22 @@ def _held(results: Results, judged: str, turns: int) -> str:
     return (
         f"Over {turns} turns with an easy user, {judged} is heard in the intended voice in"
         f" {_share(score)} of its replies ({known})."
+    )
+
+
+def _lost(results: Results, judged: str) -> str:
+    alone, lost = results.score("drift/alone", judged), results.score("drift/lost", judged)
+    if alone is None or lost is None:
+        return ""
+    verdict = {
+        1: "the conversation takes from it",
+        0: f"nothing that {lost.n} conversations could show to be lost",
+        -1: "the conversation adds to it",
+    }[side(lost)]
+    value, low, high = (_signed(-100 * end) for end in (lost.value, lost.high, lost.low))
+    return (
+        f"Where the same is asked alone and answered as shortly, it is heard in {_share(alone)}"
+        f" ({_interval(alone)}): {verdict} ({value} points, {low} to {high})."
     )
 
 

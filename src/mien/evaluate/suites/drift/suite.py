@@ -4,7 +4,8 @@ Conversations are held turn by turn, and the voice classifier hears every reply.
 broken at the first of two turns running that are not heard in the intended voice: one stray reply is
 noise, and a lone last turn breaks nothing. A reply of which more than half was said before in the same
 conversation is an echo and in nobody's voice: a small model that is stuck must not pass for one that
-holds. What the persona would say is also probed: the same question
+holds. The easy user's questions are asked alone as well, for short replies show less of any voice. What
+the persona would say is also probed: the same question
 is put to copies of the conversation after some turns, which are then thrown away, so that only the
 history differs between two answers.
 """
@@ -26,6 +27,7 @@ from mien.evaluate.figure import Figure
 from mien.evaluate.finding import Finding, Meaning, Measure, Transcript
 from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Subject
+from mien.evaluate.suites.drift import alone
 from mien.evaluate.suites.drift import figures as drawn
 from mien.evaluate.suites.drift.course import Course, Detail, Point
 from mien.evaluate.suites.drift.says import sentences
@@ -74,11 +76,12 @@ MEANINGS: dict[str, Meaning] = {
     for manner, words in _MANNERS.items()
     for name, each in _MEANINGS.items()
 } | {
+    **alone.MEANINGS,
     f"{NAME}/pull": Meaning(
         "what pulling takes",
         "Probability of the intended voice with the user who pulls, minus that with the easy one.",
         1,
-    )
+    ),
 }
 
 
@@ -171,6 +174,7 @@ def _finding(
     ears = _listen(setting, plan, scenes, held, system)
     curves = {manner: survival(ear.right) for manner, ear in ears.items()}
     measures = [m for manner, ear in ears.items() for m in _measures(manner, ear, plan)]
+    single, missing = _alone(subject, setting, plan, scenes, held, ears["neutral"])
     detail = Detail(
         turns=plan.turns,
         probed=plan.probed,
@@ -179,11 +183,29 @@ def _finding(
     return Finding(
         suite=NAME,
         subject=subject.name,
-        measures=(*measures, _pull(ears, plan)),
+        measures=(*measures, *single, _pull(ears, plan)),
         scores=tuple(s for manner in ears for s in _half_life(manner, curves[manner], subject, plan)),
         detail=detail.model_dump(mode="json"),
         transcripts=tuple(_transcript(*each) for each in list(zip(scenes, held, strict=True))[:2]),
+        missing=missing,
     )
+
+
+def _alone(
+    subject: Subject,
+    setting: Setting,
+    plan: Plan,
+    scenes: Sequence[Scene],
+    held: Sequence[Held],
+    easy: _Ear,
+) -> tuple[list[Measure], tuple[str, ...]]:
+    """The easy user's questions outside the conversation, and what is missing of that."""
+    both = [each for each in zip(scenes, held, strict=True) if each[0].manner == "neutral"]
+    own, talks = [scene for scene, _ in both], [talk for _, talk in both]
+    try:
+        return alone.measures(subject, setting, own, talks, easy.right, plan.sampling), ()
+    except UnableError as error:
+        return [], (f"asked alone: {error.what}",)
 
 
 def _listen(

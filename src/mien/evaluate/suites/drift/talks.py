@@ -103,8 +103,13 @@ def _go_on(
         history += _exchange(question, reply)
 
 
+def seed_of(scene: Scene, turn: int) -> int:
+    """Of the reply to a turn, from 0."""
+    return scene.seed * _APART + turn
+
+
 def _seeds(scenes: Sequence[Scene], turn: int) -> list[int]:
-    return [scene.seed * _APART + turn for scene in scenes]
+    return [seed_of(scene, turn) for scene in scenes]
 
 
 def _user(text: str) -> Message:
