@@ -15,8 +15,7 @@ def sentences(results: Results, details: dict[str, Detail]) -> list[str]:
     if judged not in details:
         return []
     found = (
-        _held(results, judged, details[judged].turns),
-        _lost(results, judged),
+        f"{_held(results, judged, details[judged].turns)} {_lost(results, judged)}".strip(),
         _slope(results, judged),
         _breaks(judged, details),
         _pull(results, judged),

@@ -42,6 +42,7 @@ NAME = "drift"
 TITLE = "Does it hold in a long conversation?"
 
 _MANNERS: dict[Manner, str] = {"neutral": "easy user", "pulled": "user who pulls"}
+_WITH: dict[Manner, str] = {"neutral": "an easy user", "pulled": "a user who pulls"}
 _PER = 10  # turns: a slope is told as the change over so many
 _SHOWN = 8  # turns of a transcript; of longer ones the first and the last
 
@@ -55,7 +56,7 @@ _MEANINGS = {
         1,
     ),
     "probe": Meaning(
-        "probe, last minus first",
+        "change of the probe",
         "The same question, asked of a copy at the end and before anything was said: by how much the"
         " probability of the intended voice has changed.",
         1,
@@ -72,8 +73,8 @@ _MEANINGS = {
 }
 _AFTER: dict[Manner, str] = {"neutral": "", "pulled": "/pulled"}
 MEANINGS: dict[str, Meaning] = {
-    f"{NAME}/{name}{_AFTER[manner]}": each._replace(label=f"{each.label}, {words}")
-    for manner, words in _MANNERS.items()
+    f"{NAME}/{name}{_AFTER[manner]}": each._replace(label=f"{each.label} with {_WITH[manner]}")
+    for manner in _MANNERS
     for name, each in _MEANINGS.items()
 } | {
     **alone.MEANINGS,
