@@ -69,12 +69,13 @@ def measures(
         for turn in turns
     ]
     texts = [each.text for each in setting.ask(subject, asked, sampling=sampling)]
-    mass = setting.ear.judge(texts).argmax(axis=1) == setting.ear.labels.index(setting.persona.name)
+    likeliest = setting.ear.judge(texts).argmax(axis=1)
+    hits = likeliest == setting.ear.labels.index(setting.persona.name)
     system = getattr(subject, "system_prompt", None)
     given = [Message(role="system", content=system)] if system else []
     heard = [
         bool(hit) and echo(text, [*given, *each.messages]) <= ECHOED
-        for hit, text, each in zip(mass, texts, asked, strict=True)
+        for hit, text, each in zip(hits, texts, asked, strict=True)
     ]
     method = f"{METHOD}; the same questions alone, replies cut at {sampling.max_tokens} tokens"
     every = np.array(heard, dtype=float).reshape(len(held), len(turns))
