@@ -33,15 +33,10 @@ def test_voices_are_counted_by_their_verdicts_and_heard_from_least_to_most() -> 
 
 
 def test_what_is_lost_is_counted_from_most_voices_to_fewest() -> None:
-    worse = dict.fromkeys(("witty", "warm"), builders.GOOD)
-    assert (
-        "Clearly worse than the untouched base model: “Speed” (all voices)"
-        not in told()["What it cost."]
-    )
-    slower = {"base": 0.05, "dpo": 0.85}
-    assert told(dict.fromkeys(worse, slower))["What it cost."].startswith("In no voice is anything")
-    lost = {"base": 0.95, "dpo": 0.3}
-    cost = told({"witty": lost, "warm": lost, "calm": slower})["What it cost."]
+    gained, lost = {"base": 0.05, "dpo": 0.85}, {"base": 0.95, "dpo": 0.3}
+    free = told({"witty": gained, "warm": gained})["What it cost."]
+    assert free == "In no voice is anything clearly worse than the untouched base model."
+    cost = told({"witty": lost, "warm": lost, "calm": gained})["What it cost."]
     assert cost.startswith("Clearly worse than the untouched base model: “")
     assert "“Held” (2 of 3 voices)" in cost
 

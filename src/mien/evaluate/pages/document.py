@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-from mien.evaluate.compare import CONTROLS, Results
+from mien.evaluate.compare import Results
 from mien.evaluate.evaluation import Evaluation
 from mien.evaluate.gate import warning
 from mien.evaluate.pages import ear, pictures, sheet
 from mien.evaluate.pages.panels import Panel
 from mien.evaluate.pages.render import FIGURES_OPEN, Scene, scenes, subject_words
-from mien.evaluate.pages.summary import Summary
+from mien.evaluate.pages.summary import Summary, ran, subjects
 from mien.evaluate.pages.verdict import (
     RATE,
     glossary_of,
@@ -33,6 +33,7 @@ from mien.evaluate.pages.words import (
     direction,
     ends,
     gap,
+    inside,
     is_wide,
     largest,
     listed,
@@ -81,14 +82,11 @@ class Document:
 
     @cached_property
     def _ran(self) -> list[Suite]:
-        names = dict.fromkeys(name for each in self.evaluations for name in each.suites)
-        return [self.suites[name] for name in names if name in self.suites]
+        return ran(self.evaluations, self.suites)
 
     @cached_property
     def _subjects(self) -> list[str]:
-        """All subjects: controls first, then the others in their order."""
-        every = dict.fromkeys(name for each in self.evaluations for name in each.results.subjects)
-        return [*(name for name in CONTROLS if name in every), *(n for n in every if n not in CONTROLS)]
+        return subjects(self.evaluations)
 
     @cached_property
     def _paint(self) -> dict[str, str]:
@@ -147,8 +145,7 @@ class Document:
         words = subject_words(self.evaluations)
         base = plain(self.evaluations[0].base)
         voices = "; ".join(
-            f"**{plain(e.persona)}** ({plain(e.title[:1].lower() + e.title[1:])})"
-            for e in self.evaluations
+            f"**{plain(e.persona)}** ({plain(inside(e.title))})" for e in self.evaluations
         )
         lines = [f"- **{plain(name)}**: {words[name]}" for name in self._subjects]
         many = len(self.evaluations)
@@ -297,8 +294,8 @@ class Document:
     def _missing(self, suite: Suite) -> str:
         found: dict[str, dict[str, list[str]]] = {}
         for each in self.evaluations:
-            for line, subjects in missing_lines(each, suite).items():
-                found.setdefault(line, {})[each.persona] = subjects
+            for line, who in missing_lines(each, suite).items():
+                found.setdefault(line, {})[each.persona] = who
         lines = [f"- {plain(line)}: {plain(self._where(places))}" for line, places in found.items()]
         return "What is missing, and why:\n\n" + "\n".join(lines) if lines else ""
 

@@ -7,7 +7,9 @@ rule; none is about one voice only, for those have their own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
+from mien.evaluate.compare import CONTROLS
 from mien.evaluate.evaluation import Evaluation
 from mien.evaluate.pages.verdict import (
     RATE,
@@ -18,11 +20,23 @@ from mien.evaluate.pages.verdict import (
     standing,
     verdict,
 )
-from mien.evaluate.pages.words import SHARE, called, listed, show
+from mien.evaluate.pages.words import SHARE, called, capitalised, inside, listed, show
 from mien.evaluate.roster import Suite
 
 _NAMED = 8  # losses that are told by name
 _FIRST = "the first measure of each question"
+
+
+def ran(evaluations: Sequence[Evaluation], suites: Mapping[str, Suite]) -> list[Suite]:
+    """The suites that an evaluation ran, in their order there."""
+    names = dict.fromkeys(name for each in evaluations for name in each.suites)
+    return [suites[name] for name in names if name in suites]
+
+
+def subjects(evaluations: Sequence[Evaluation]) -> list[str]:
+    """All subjects: controls first, then the others in their order."""
+    every = dict.fromkeys(name for each in evaluations for name in each.results.subjects)
+    return [*(name for name in CONTROLS if name in every), *(n for n in every if n not in CONTROLS)]
 
 
 class Summary:
@@ -35,7 +49,7 @@ class Summary:
 
     def __init__(self, evaluations: Sequence[Evaluation], suites: Mapping[str, Suite]) -> None:
         self._evaluations, self._suites = evaluations, suites
-        self._glossary = glossary_of(suites)
+        self._glossary, self._ran = glossary_of(suites), ran(evaluations, suites)
 
     def lines(self) -> dict[str, str]:
         """Paragraphs by their first words; what there is nothing to say of is left out."""
@@ -55,11 +69,12 @@ class Summary:
 
     def _heard(self) -> str:
         """The share of replies that is heard as the voice, from the least voice to the most."""
-        told = [f"{span} of {each}" for each in self._subjects() if (span := self._span(RATE, each))]
+        told = [
+            f"{span} of {each}"
+            for each in subjects(self._evaluations)
+            if (span := self._span(RATE, each))
+        ]
         return f"The intended voice is heard in {listed(told)}." if told else ""
-
-    def _subjects(self) -> list[str]:
-        return list(dict.fromkeys(s for each in self._evaluations for s in each.results.subjects))
 
     def _span(self, name: str, subject: str | None = None) -> str:
         """From the least voice to the most; of the judged subject unless another is named."""
@@ -85,7 +100,7 @@ class Summary:
         return f"By {_FIRST}, clearly worse than at least one control: {told}." if told else ""
 
     def _on_side(self, side: str) -> list[str]:
-        keys = {name: sides.count(side) for name, sides in self._keys().items() if side in sides}
+        keys = {name: sides.count(side) for name, sides in self._sides.items() if side in sides}
         return [
             f"{_quoted(self._glossary.label(name))} ({self._often(count)}; {self._span(name)})"
             for name, count in keys.items()
@@ -95,15 +110,16 @@ class Summary:
         """First measures that are clearly better or worse in no voice."""
         told = [
             f"{_quoted(self._glossary.label(name))} ({self._span(name)})"
-            for name, sides in self._keys().items()
+            for name, sides in self._sides.items()
             if set(sides) == {""}
         ]
         return f"In no voice clearly better or worse than the controls: {listed(told)}." if told else ""
 
-    def _keys(self) -> dict[str, list[str]]:
+    @cached_property
+    def _sides(self) -> dict[str, list[str]]:
         """How first measures that have a better side stand, voice by voice."""
         found: dict[str, list[str]] = {}
-        for suite in self._ran():
+        for suite in self._ran:
             for each in self._evaluations:
                 name = key_measure(each, suite, self._glossary)
                 if name and name != RATE and self._glossary[name].better:
@@ -117,7 +133,7 @@ class Summary:
             found = costs(each, self._glossary)
             others += [called(found.other)] * bool(found.measured)
             for name in found.lost:
-                label = _quoted(_up(self._glossary[name].label))
+                label = _quoted(capitalised(self._glossary[name].label))
                 counted[label] = counted.get(label, 0) + 1
         if not others:
             return ""
@@ -133,7 +149,7 @@ class Summary:
     def _unshown(self) -> Iterable[str]:
         """What suites say that they could not show, once with all voices it holds of."""
         voices: dict[str, list[str]] = {}
-        for suite in self._ran():
+        for suite in self._ran:
             for each in self._evaluations:
                 if suite.unshown and (line := suite.unshown(each.results)):
                     voices.setdefault(line, []).append(each.persona)
@@ -141,11 +157,11 @@ class Summary:
 
     def _unmeasured(self) -> Iterable[str]:
         """Questions that nobody got an answer to."""
-        for suite in self._ran():
+        for suite in self._ran:
             ran = [each for each in self._evaluations if suite.name in each.suites]
             if not any(key_measure(each, suite, self._glossary) for each in ran):
                 why = listed(list(dict.fromkeys(w for each in ran for w in missing_lines(each, suite))))
-                yield f"Not measured: {_low(suite.title)[:-1]}{f' ({why})' * bool(why)}."
+                yield f"Not measured: {inside(suite.title)[:-1]}{f' ({why})' * bool(why)}."
 
     def _sure(self) -> str:
         right = [each.hearing.accuracy for each in self._evaluations]
@@ -158,11 +174,6 @@ class Summary:
             f" {worst.n} authored texts that it never saw."
         )
 
-    def _ran(self) -> list[Suite]:
-        return [
-            s for name, s in self._suites.items() if any(name in e.suites for e in self._evaluations)
-        ]
-
     def _often(self, count: int) -> str:
         every = len(self._evaluations)
         return "all voices" if count == every else f"{count} of {every} voices"
@@ -173,11 +184,3 @@ class Summary:
 
 def _quoted(label: str) -> str:
     return f"\N{LEFT DOUBLE QUOTATION MARK}{label}\N{RIGHT DOUBLE QUOTATION MARK}"
-
-
-def _up(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _low(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -142,7 +142,7 @@ class Glossary:
     def label(self, name: str) -> str:
         """A measure's label on its own, with the part that it is."""
         rest = self._part(name)
-        return _capital(f"{self[name].label}: {rest}" if rest else self[name].label)
+        return capitalised(f"{self[name].label}: {rest}" if rest else self[name].label)
 
     def _part(self, name: str) -> str:
         """What a pattern leaves open; "" for a measure that is named in full or not at all."""
@@ -183,11 +183,11 @@ class Glossary:
     def _row(self, name: str) -> Row:
         rest = self._part(name)
         if rest:
-            return Row(name, _capital(rest))
-        return Row(name, _capital(self[name].label), self[name].about)
+            return Row(name, capitalised(rest))
+        return Row(name, capitalised(self[name].label), self[name].about)
 
     def _head(self, name: str, parts: Sequence[str]) -> str:
-        return _capital(
+        return capitalised(
             self[parts[0]].label if self._part(parts[0]) else f"{self[name].label}, in parts"
         )
 
@@ -196,8 +196,14 @@ def _plain(name: str) -> str:
     return name.replace("_", " ").replace("/", ", ")
 
 
-def _capital(text: str) -> str:
+def capitalised(text: str) -> str:
+    """Text that begins a line."""
     return text[:1].upper() + text[1:]
+
+
+def inside(text: str) -> str:
+    """Text that goes on in a sentence."""
+    return text[:1].lower() + text[1:]
 
 
 def of_suite(names: Iterable[str], suite: str) -> Iterator[str]:

@@ -18,9 +18,10 @@ from mien.evaluate.classifier import METHOD
 from mien.evaluate.finding import Meaning, Measure
 from mien.evaluate.setting import Setting, spread
 from mien.evaluate.subject import Asked, Subject
+from mien.evaluate.suites.drift.answers import instructions
 from mien.evaluate.suites.drift.talks import Held, seed_of
 from mien.evaluate.suites.drift.users import Scene
-from mien.schema import Message, conversation
+from mien.schema import conversation
 
 _MOST = 14  # questions of one conversation, evenly spread; a hundred say no more about one reply
 
@@ -71,8 +72,7 @@ def measures(
     texts = [each.text for each in setting.ask(subject, asked, sampling=sampling)]
     likeliest = setting.ear.judge(texts).argmax(axis=1)
     hits = likeliest == setting.ear.labels.index(setting.persona.name)
-    system = getattr(subject, "system_prompt", None)
-    given = [Message(role="system", content=system)] if system else []
+    given = instructions(subject)
     heard = [
         bool(hit) and echo(text, [*given, *each.messages]) <= ECHOED
         for hit, text, each in zip(hits, texts, asked, strict=True)

@@ -29,9 +29,14 @@ def answers(subject: Subject, setting: Setting, sampling: Sampling) -> Answer:
     return answer
 
 
+def instructions(subject: Subject) -> list[Message]:
+    """What a subject is told before every conversation: its system prompt, if it has one."""
+    system = getattr(subject, "system_prompt", None)
+    return [Message(role="system", content=system)] if system else []
+
+
 def _locally(subject: LocalSubject, setting: Setting, sampling: Sampling) -> Answer:
-    base, system = subject.base, subject.system_prompt
-    opening = [Message(role="system", content=system)] if system else []
+    base, opening = subject.base, instructions(subject)
     talk = Talk(base, sampling)
 
     def answer(histories: Sequence[History], seeds: Sequence[int]) -> list[str]:

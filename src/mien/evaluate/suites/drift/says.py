@@ -46,10 +46,9 @@ def _lost(results: Results, judged: str) -> str:
         0: f"nothing that {lost.n} conversations could show to be lost",
         -1: "the conversation adds to it",
     }[side(lost)]
-    value, low, high = (_signed(-100 * end) for end in (lost.value, lost.high, lost.low))
     return (
         f"Where the same is asked alone and answered as shortly, it is heard in {_share(alone)}"
-        f" ({_interval(alone)}): {verdict} ({value} points, {low} to {high})."
+        f" ({_interval(alone)}): {verdict} ({_change(-lost.value, -lost.high, -lost.low)})."
     )
 
 
@@ -118,7 +117,11 @@ def _interval(score: Score) -> str:
 
 
 def _points(each: Score | Difference) -> str:
-    value, low, high = (_signed(100 * end) for end in (each.value, each.low, each.high))
+    return _change(each.value, each.low, each.high)
+
+
+def _change(*ends: float) -> str:
+    value, low, high = (_signed(100 * end) for end in ends)
     return f"{value} points, {low} to {high}"
 
 

@@ -5,9 +5,8 @@ broken at the first of two turns running that are not heard in the intended voic
 noise, and a lone last turn breaks nothing. A reply of which more than half was said before in the same
 conversation is an echo and in nobody's voice: a small model that is stuck must not pass for one that
 holds. The easy user's questions are asked alone as well, for short replies show less of any voice. What
-the persona would say is also probed: the same question
-is put to copies of the conversation after some turns, which are then thrown away, so that only the
-history differs between two answers.
+the persona would say is also probed: the same question is put to copies of the conversation after some
+turns, which are then thrown away, so that only the history differs between two answers.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from mien.evaluate.setting import Setting
 from mien.evaluate.subject import Subject
 from mien.evaluate.suites.drift import alone
 from mien.evaluate.suites.drift import figures as drawn
+from mien.evaluate.suites.drift.answers import instructions
 from mien.evaluate.suites.drift.course import Course, Detail, Point
 from mien.evaluate.suites.drift.says import sentences
 from mien.evaluate.suites.drift.talks import Held, Plan, hold
@@ -171,8 +171,7 @@ def _nothing(subject: Subject, why: str) -> Finding:
 def _finding(
     subject: Subject, setting: Setting, plan: Plan, scenes: Sequence[Scene], held: Sequence[Held]
 ) -> Finding:
-    system = getattr(subject, "system_prompt", None) or ""
-    ears = _listen(setting, plan, scenes, held, system)
+    ears = _listen(setting, plan, scenes, held, instructions(subject))
     curves = {manner: survival(ear.right) for manner, ear in ears.items()}
     measures = [m for manner, ear in ears.items() for m in _measures(manner, ear, plan)]
     single, missing = _alone(subject, setting, plan, scenes, held, ears["neutral"])
@@ -210,7 +209,11 @@ def _alone(
 
 
 def _listen(
-    setting: Setting, plan: Plan, scenes: Sequence[Scene], held: Sequence[Held], system: str
+    setting: Setting,
+    plan: Plan,
+    scenes: Sequence[Scene],
+    held: Sequence[Held],
+    given: Sequence[Message],
 ) -> dict[Manner, _Ear]:
     """Every reply and probe is heard once, all together."""
     mass = setting.ear.judge([text for each in held for text in (*each.replies, *each.probes)])
@@ -218,7 +221,7 @@ def _listen(
     shape = (len(held), plan.turns + len(plan.probed))
     scores = mass[:, intended].reshape(shape)
     right = (mass.argmax(axis=1) == intended).reshape(shape)
-    repeats = np.array([_repeats(each, system) for each in held])
+    repeats = np.array([_repeats(each, given) for each in held])
     own = repeats <= ECHOED
     found: dict[Manner, _Ear] = {}
     for manner in _MANNERS:
@@ -233,8 +236,7 @@ def _listen(
     return found
 
 
-def _repeats(held: Held, system: str) -> list[float]:
-    given = [Message(role="system", content=system)] if system else []
+def _repeats(held: Held, given: Sequence[Message]) -> list[float]:
     messages = [*given, *held.messages]
     last = len(given) + 1
     return [echo(text, messages[: last + 2 * turn]) for turn, text in enumerate(held.replies)]
